@@ -1,0 +1,28 @@
+# CI=true turns a missing tool or a skipped test into a failure.
+FUZZTIME ?= 60s
+
+# Caddy's own builds leave out these databases of its ACME server.
+TAGS := nobadger,nomysql,nopgx
+
+.PHONY: build test fuzz demo fmt
+
+# Build ./caddy through xcaddy, as xcaddy.json says.
+build:
+	go run ./cmd/build
+
+# Check everything: formatting, go.mod, vet, then all tests with the race
+# detector. Installs Redis and a browser for them where it may.
+test:
+	.ci/setup
+	.ci/test $(TAGS),browser
+
+# Run each fuzz target for FUZZTIME.
+fuzz:
+	.ci/fuzz $(TAGS) $(FUZZTIME)
+
+# Gate, broker with a phone page, and an old application, in one process.
+demo:
+	go run -tags=$(TAGS) ./cmd/demo
+
+fmt:
+	gofmt -w caddymodule ciba cmd

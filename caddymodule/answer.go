@@ -1,0 +1,340 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-stepup/stepup/caddymodule/page"
+	"github.com/caddy-stepup/stepup/ciba/approval"
+)
+
+// headerState is in every answer of the gate itself, so that it can be told
+// from the application's.
+const headerState = "Step-Up-State"
+
+// problemBase is where the problem types are documented (RFC 9457 §3.1.1).
+const problemBase = "https://github.com/caddy-stepup/stepup/blob/main/docs/answers.md#"
+
+// troubleRetry is the pause that is asked for when the store or the gateway is
+// in trouble.
+const troubleRetry = 5 * time.Second
+
+// problem is an answer that lets nothing pass.
+type problem struct {
+	status     int
+	state      string // in Step-Up-State, and the problem's type
+	title      string
+	detail     string
+	page       page.State
+	retryAfter time.Duration
+	field      string // what cannot be shown on the phone
+}
+
+// The answers to requests that no approval is the matter with.
+var (
+	problemForbidden = problem{
+		status: http.StatusForbidden, state: "forbidden", page: page.Forbidden,
+		title:  "Not allowed to ask for approval",
+		detail: "Nobody is signed in, or the user cannot approve with MitID here.",
+	}
+	problemCrossSite = problem{
+		status: http.StatusForbidden, state: "cross_site", page: page.Forbidden,
+		title:  "Request came from another site",
+		detail: "An approval is only started, continued or cancelled from the site itself.",
+	}
+	problemGone = problem{
+		status: http.StatusForbidden, state: "none", page: page.Expired,
+		title:  "No such approval",
+		detail: "There is no approval for this request, session and user, or it is forgotten already.",
+	}
+	problemEarly = problem{
+		status: http.StatusTooEarly, state: "too_early", page: page.Unavailable,
+		title:  "Too early",
+		detail: "The request came before the TLS handshake was complete. Send it again.",
+	}
+	problemMethod = problem{
+		status: http.StatusMethodNotAllowed, state: "forbidden", page: page.Forbidden,
+		title:  "Method not allowed",
+		detail: "CONNECT cannot be approved.",
+	}
+	problemBody = problem{
+		status: http.StatusBadRequest, state: "invalid", page: page.Invalid,
+		title:  "Body cannot be read",
+		detail: "The request's body did not arrive whole.",
+	}
+	problemTooLarge = problem{
+		status: http.StatusRequestEntityTooLarge, state: "invalid", page: page.Invalid,
+		title:  "Body is too large",
+		detail: "The request's body is larger than this route accepts.",
+	}
+	problemInvalid = problem{
+		status: http.StatusUnprocessableEntity, state: "invalid", page: page.Invalid,
+		title: "Request cannot be shown for approval",
+	}
+	problemUnavailable = problem{
+		status: http.StatusServiceUnavailable, state: "unavailable", page: page.Unavailable,
+		title:      "Approval is not possible at the moment",
+		detail:     "The store of approvals or the MitID broker cannot be reached. Nothing was sent on.",
+		retryAfter: troubleRetry,
+	}
+)
+
+// ended says what an approval's state means for its request.
+var ended = map[approval.State]problem{
+	approval.Denied: {
+		status: http.StatusForbidden, state: "denied", page: page.Denied,
+		title:  "Approval was refused",
+		detail: "The person said no in the MitID app.",
+	},
+	approval.Expired: {
+		status: http.StatusForbidden, state: "expired", page: page.Expired,
+		title:  "Approval has expired",
+		detail: "Nobody answered in time, or the approval was not used in time.",
+	},
+	approval.Cancelled: {
+		status: http.StatusForbidden, state: "cancelled", page: page.Cancelled,
+		title:  "Approval was cancelled",
+		detail: "The approval was called off.",
+	},
+	approval.Spent: {
+		status: http.StatusForbidden, state: "spent", page: page.Spent,
+		title:  "Approval has been used",
+		detail: "The approval was good for one request, and that has been sent on already.",
+	},
+	approval.Failed: {
+		status: http.StatusForbidden, state: "failed", page: page.Failed,
+		title:  "Approval has failed",
+		detail: "The approval ended without an answer that can be trusted.",
+	},
+}
+
+// problemOf is the answer for an approval that has ended.
+func problemOf(a approval.Approval) problem {
+	switch {
+	case a.State != approval.Failed:
+	case a.Reason == approval.ReasonUnknownUser:
+		return problemForbidden
+	case a.Reason == approval.ReasonUnavailable || a.Reason == approval.ReasonMisconfigured:
+		p := problemUnavailable
+		p.retryAfter = approval.RetryTime
+		return p
+	}
+	return ended[a.State]
+}
+
+// approvalJSON is an approval as clients see it.
+type approvalJSON struct {
+	ID        string     `json:"id"`
+	State     string     `json:"state"`
+	Text      string     `json:"text,omitempty"`
+	Code      string     `json:"code,omitempty"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+}
+
+// problemJSON is a problem document (RFC 9457 §3).
+type problemJSON struct {
+	Type     string        `json:"type"`
+	Title    string        `json:"title"`
+	Status   int           `json:"status"`
+	Detail   string        `json:"detail,omitempty"`
+	Field    string        `json:"field,omitempty"`
+	Approval *approvalJSON `json:"approval,omitempty"`
+}
+
+func asJSON(a approval.Approval) *approvalJSON {
+	out := &approvalJSON{ID: a.ID, State: publicState(a.State), Text: a.Text, Code: a.Code}
+	if !a.ExpiresAt.IsZero() {
+		expires := a.ExpiresAt.UTC().Truncate(time.Second)
+		out.ExpiresAt = &expires
+	}
+	return out
+}
+
+// publicState is a state as clients see it: whether the provider has answered
+// the start yet is not their concern.
+func publicState(s approval.State) string {
+	if s == approval.Starting {
+		s = approval.Pending
+	}
+	return string(s)
+}
+
+// ours marks an answer as the gate's own, of a state. It must not be cached,
+// and who asks what for decides what it is.
+func (v *visit) ours(state string) {
+	h := v.w.Header()
+	if state != "" {
+		h.Set(headerState, state)
+	}
+	h.Set("Cache-Control", "no-store")
+	if v.newSession && v.engine != nil && v.user != "" {
+		giveSession(v.engine, v.w, v.r, v.session)
+	}
+}
+
+func retryAfter(h http.Header, d time.Duration) {
+	if d > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(d.Seconds()))))
+	}
+}
+
+// show answers a request with the state of its approval: 401 while it is
+// pending, and why not after it has ended. It always returns nil, for no
+// passage.
+func (v *visit) show(a approval.Approval) *passage {
+	if !a.State.Waiting() {
+		return v.answer(problemOf(a), &a)
+	}
+	v.w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_user_authentication", error_description="approval with MitID needed"`)
+	return v.answer(problem{
+		status: http.StatusUnauthorized, state: "pending", page: page.Pending,
+		title:      "Approval with MitID needed",
+		detail:     "Open the MitID app, compare the text, and approve there. Then send the same request again.",
+		retryAfter: max(a.Interval, time.Second),
+	}, &a)
+}
+
+// refuse answers a request that has no approval. It always returns nil.
+func (v *visit) refuse(p problem) *passage { return v.answer(p, nil) }
+
+// answer writes a problem as a page for people and as JSON for programs.
+func (v *visit) answer(p problem, a *approval.Approval) *passage {
+	v.ours(p.state)
+	retryAfter(v.w.Header(), p.retryAfter)
+	if !v.wantsPage() || v.writePage(p, a) != nil {
+		v.writeProblem(p, a)
+	}
+	return nil
+}
+
+// wantsPage tells whether a person is to read the answer. Only GET and POST
+// can go on from a page.
+func (v *visit) wantsPage() bool {
+	switch v.r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost:
+	default:
+		return false
+	}
+	switch v.mode() {
+	case respondPage:
+		return !v.status
+	case respondHold:
+		return !v.status && isNavigation(v.r)
+	}
+	return false
+}
+
+func (v *visit) writeProblem(p problem, a *approval.Approval) {
+	document := problemJSON{
+		Type:   problemBase + p.state,
+		Title:  p.title,
+		Status: p.status,
+		Detail: p.detail,
+		Field:  p.field,
+	}
+	if a != nil {
+		document.Approval = asJSON(*a)
+	}
+	v.writeJSON(p.status, "application/problem+json", document)
+}
+
+// writePage writes the page for a problem. Where it returns an error, nothing
+// was written.
+func (v *visit) writePage(p problem, a *approval.Approval) error {
+	view := page.View{
+		State:      p.page,
+		Method:     v.r.Method,
+		Language:   v.language,
+		RetryAfter: p.retryAfter,
+		Detail:     p.field,
+	}
+	if view.Method == http.MethodHead {
+		view.Method = http.MethodGet
+	}
+	if a != nil {
+		view.Text, view.Code, view.ApprovalID = a.Text, a.Code, a.ID
+		if a.State.Waiting() {
+			view.ExpiresAt = a.ExpiresAt
+		}
+		switch {
+		case view.Method == http.MethodGet:
+			view.Handle = a.Handle()
+			view.RestartURL = controlLink(v.r.URL.RawQuery, controlRestart, view.Handle)
+			view.CancelURL = controlLink(v.r.URL.RawQuery, controlCancel, view.Handle)
+		case v.park(*a):
+			view.Handle = a.Handle()
+		}
+	}
+	body, err := page.Render(view)
+	if err != nil {
+		v.logger.Error("rendering a page", zap.Error(err))
+		return err
+	}
+	page.SetHeaders(v.w.Header())
+	v.w.WriteHeader(p.status)
+	v.write(body)
+	return nil
+}
+
+// park keeps the request's content with the approval, so that the page can go
+// on with it. It tells whether something is kept.
+func (v *visit) park(a approval.Approval) bool {
+	if !v.hasBody {
+		// A control without content: what was parked for it has been used.
+		return a.State.Waiting()
+	}
+	header := make(map[string][]string)
+	for _, name := range meaningful {
+		if values, ok := v.r.Header[name]; ok {
+			header[name] = values
+		}
+	}
+	err := v.engine.Park(v.r.Context(), v.session, a, approval.Parked{Header: header, Body: v.body})
+	if err != nil {
+		v.logger.Warn("parking a request: the person must send it again", zap.String("approval_id", a.ID), zap.Error(err))
+	}
+	return err == nil
+}
+
+// tell answers a question for the state, as soon as there is an answer or the
+// time is over.
+func (v *visit) tell(a approval.Approval) *passage {
+	if a.State.Waiting() && v.statusWait > 0 {
+		waited, err := v.await(a, v.statusWait)
+		switch {
+		case errors.Is(err, approval.ErrNotFound):
+			return v.refuse(problemGone)
+		case err != nil:
+			return v.trouble(err)
+		}
+		a = waited
+	}
+	v.ours(publicState(a.State))
+	v.writeJSON(http.StatusOK, "application/json", asJSON(a))
+	return nil
+}
+
+func (v *visit) writeJSON(status int, contentType string, content any) {
+	body, err := json.Marshal(content)
+	if err != nil {
+		// Cannot happen with the types above.
+		v.logger.Error("writing an answer", zap.Error(err))
+		v.w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	v.w.Header().Set("Content-Type", contentType)
+	v.w.WriteHeader(status)
+	v.write(append(body, '\n'))
+}
+
+func (v *visit) write(body []byte) {
+	if _, err := v.w.Write(body); err != nil {
+		v.logger.Debug("client has gone before its answer", zap.Error(err))
+	}
+}

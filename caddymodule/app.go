@@ -1,0 +1,305 @@
+// Package caddymodule is stepup for Caddy: the app "step_up", which knows the
+// CIBA provider, the store and the users, and the handler
+// "http.handlers.step_up", which lets a request through only when its user has
+// approved it with MitID.
+package caddymodule
+
+import (
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-stepup/stepup/ciba"
+	"github.com/caddy-stepup/stepup/ciba/approval"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// App is the part of stepup that all gated routes share: how to reach the CIBA
+// provider, where approvals are kept, and which MitID belongs to which user.
+//
+// Secrets are best written as placeholders, such as {env.STEP_UP_CLIENT_SECRET}
+// or {file./run/secrets/client_secret}. They are resolved when the
+// configuration is loaded, and never written back. A placeholder without a
+// value keeps the configuration from loading.
+//
+// Loading a configuration makes no connection: `caddy validate` works offline.
+// The provider's endpoints are looked up when the first approval is started.
+type App struct {
+	// Issuer is the provider's issuer identifier. Its discovery document tells
+	// the endpoints and algorithms. It must be an https URL; http is accepted
+	// for loopback hosts. Required. Placeholders are resolved.
+	Issuer string `json:"issuer,omitempty"`
+
+	// ClientID is the client's identifier at the provider. Required.
+	// Placeholders are resolved.
+	ClientID string `json:"client_id,omitempty"`
+
+	// ClientSecret is the client's secret. Required. Placeholders are
+	// resolved.
+	ClientSecret string `json:"client_secret,omitempty"`
+
+	// ClientAuth is how the client authenticates itself: client_secret_post
+	// (the default) or client_secret_basic.
+	ClientAuth string `json:"client_auth,omitempty"`
+
+	// Scope lists the scopes to ask for. It must contain openid. The default is
+	// openid and mitid.
+	Scope []string `json:"scope,omitempty"`
+
+	// Endpoints replace those that discovery announces.
+	Endpoints *Endpoints `json:"endpoints,omitempty"`
+
+	// Key protects what lies in the store. All gateways on a store need the
+	// same. The default is derived from the client secret; with a key of its
+	// own, the client secret can be changed without losing what is pending. At
+	// least 16 characters; best 32 random bytes in base64. Placeholders are
+	// resolved.
+	Key string `json:"key,omitempty"`
+
+	// StoreRaw is where approvals are kept. The default is memory, which
+	// serves one gateway.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=step_up.stores inline_key=module"`
+
+	// DirectoryRaw tells the MitID UUID of a user. Routes that name the UUID
+	// themselves do without.
+	DirectoryRaw json.RawMessage `json:"directory,omitempty" caddy:"namespace=step_up.directories inline_key=module"`
+
+	client    *ciba.Client
+	secret    []byte
+	store     StoreModule
+	directory Directory
+	engineKey string
+	slog      *slog.Logger
+	started   bool // and so holds the engine
+}
+
+// Endpoints are addresses of the provider. Empty ones are looked up by
+// discovery. Placeholders are resolved.
+type Endpoints struct {
+	// BackchannelAuthentication starts authentication requests.
+	BackchannelAuthentication string `json:"backchannel_authentication,omitempty"`
+	// Token answers polls.
+	Token string `json:"token,omitempty"`
+	// JWKS has the keys that sign ID tokens.
+	JWKS string `json:"jwks,omitempty"`
+	// Cancel is the address under which requests are cancelled by DELETE, with
+	// the auth_req_id behind it, or "off" for providers that cannot. The
+	// default is the issuer followed by /api/v1/ciba.
+	Cancel string `json:"cancel,omitempty"`
+}
+
+// StoreModule is a Caddy module in the namespace step_up.stores.
+type StoreModule interface {
+	// Open opens the store. It makes no connection yet.
+	Open() (approval.Store, error)
+
+	// PoolKey tells stores apart: configurations with the same key share one
+	// store, also across reloads. It holds no secret.
+	PoolKey() string
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "step_up",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision resolves the configuration and sets up the client, without making
+// a connection.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.slog = ctx.Slogger()
+	issuer, err := resolve("issuer", a.Issuer)
+	if err != nil {
+		return err
+	}
+	clientID, err := resolve("client_id", a.ClientID)
+	if err != nil {
+		return err
+	}
+	clientSecret, err := resolve("client_secret", a.ClientSecret)
+	if err != nil {
+		return err
+	}
+	var auth ciba.ClientAuth
+	switch a.ClientAuth {
+	case "", "client_secret_post":
+		auth = ciba.ClientSecretPost(clientSecret)
+	case "client_secret_basic":
+		auth = ciba.ClientSecretBasic(clientSecret)
+	default:
+		return fmt.Errorf("unknown client_auth '%s': use client_secret_post or client_secret_basic", a.ClientAuth)
+	}
+	scope := a.Scope
+	if len(scope) == 0 {
+		scope = []string{"openid", "mitid"}
+	}
+	endpoints, err := a.Endpoints.resolve()
+	if err != nil {
+		return err
+	}
+	a.client, err = ciba.New(ciba.Config{
+		Issuer:    issuer,
+		ClientID:  clientID,
+		Auth:      auth,
+		Scope:     strings.Join(scope, " "),
+		Endpoints: endpoints,
+		Logger:    a.slog,
+	})
+	if err != nil {
+		return fmt.Errorf("setting up the CIBA client: %w", err)
+	}
+	if a.secret, err = a.storeSecret(issuer, clientID, clientSecret); err != nil {
+		return err
+	}
+	if err := a.loadModules(ctx); err != nil {
+		return err
+	}
+	// Everything that makes an engine another one. The secrets are in the hash,
+	// which cannot be turned round.
+	a.engineKey = poolKey("engine", issuer, clientID, clientSecret, a.ClientAuth,
+		strings.Join(scope, " "), fmt.Sprint(endpoints), string(a.secret), a.store.PoolKey())
+	return nil
+}
+
+// loadModules loads the store and the directory.
+func (a *App) loadModules(ctx caddy.Context) error {
+	if a.StoreRaw == nil {
+		a.StoreRaw = json.RawMessage(`{"module":"memory"}`)
+	}
+	store, err := ctx.LoadModule(a, "StoreRaw")
+	if err != nil {
+		return fmt.Errorf("loading store: %w", err)
+	}
+	a.store = store.(StoreModule)
+	if a.DirectoryRaw == nil {
+		return nil
+	}
+	directory, err := ctx.LoadModule(a, "DirectoryRaw")
+	if err != nil {
+		return fmt.Errorf("loading directory: %w", err)
+	}
+	a.directory = directory.(Directory)
+	return nil
+}
+
+// storeSecret is the secret that all gateways on a store share.
+func (a *App) storeSecret(issuer, clientID, clientSecret string) ([]byte, error) {
+	if a.Key == "" {
+		return hkdf.Key(sha256.New, []byte(clientSecret), []byte(issuer+"\x00"+clientID), "stepup v1 store", 32)
+	}
+	key, err := resolve("key", a.Key)
+	if err != nil {
+		return nil, err
+	}
+	if len(key) < 16 {
+		return nil, errors.New("key has fewer than 16 characters: make one with 'openssl rand -base64 32'")
+	}
+	return []byte(key), nil
+}
+
+// resolve replaces the placeholders in a value that must not be empty.
+func resolve(name, value string) (string, error) {
+	if value == "" {
+		return "", fmt.Errorf("%s is missing", name)
+	}
+	resolved, err := caddy.NewReplacer().ReplaceOrErr(value, true, true)
+	if err != nil {
+		return "", fmt.Errorf("resolving %s: %w: set what the placeholder stands for", name, err)
+	}
+	if resolved == "" {
+		return "", fmt.Errorf("%s is empty", name)
+	}
+	return resolved, nil
+}
+
+func (e *Endpoints) resolve() (ciba.Endpoints, error) {
+	var out ciba.Endpoints
+	if e == nil {
+		return out, nil
+	}
+	for _, f := range []struct {
+		name, value string
+		out         *string
+	}{
+		{"backchannel_authentication", e.BackchannelAuthentication, &out.BackchannelAuthentication},
+		{"token", e.Token, &out.Token},
+		{"jwks", e.JWKS, &out.JWKS},
+		{"cancel", e.Cancel, &out.Cancel},
+	} {
+		if f.value == "" {
+			continue
+		}
+		var err error
+		if *f.out, err = resolve("endpoint "+f.name, f.value); err != nil {
+			return out, err
+		}
+	}
+	if out.Cancel == "off" {
+		out.Cancel, out.CancelOff = "", true
+	}
+	return out, nil
+}
+
+// Start begins polling for what is pending in the store.
+func (a *App) Start() error {
+	if _, err := a.loadEngine(); err != nil {
+		return err
+	}
+	a.started = true
+	return nil
+}
+
+// Stop does nothing: requests that the old configuration still holds need the
+// engine, and Cleanup gives it back.
+func (a *App) Stop() error { return nil }
+
+// Cleanup gives the engine back. Requests that still wait hold it themselves.
+func (a *App) Cleanup() error {
+	if !a.started {
+		return nil
+	}
+	a.started = false
+	return releaseEngine(a.engineKey)
+}
+
+// hold returns the engine for one request, and how to give it back. A request
+// may outlive the configuration that accepted it.
+func (a *App) hold() (*engine, func(), error) {
+	e, err := a.loadEngine()
+	if err != nil {
+		return nil, nil, err
+	}
+	return e, func() {
+		if err := releaseEngine(a.engineKey); err != nil {
+			a.slog.Error("closing the approval engine", slog.Any("error", err))
+		}
+	}, nil
+}
+
+// poolKey is a hash over a list of strings.
+func poolKey(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:%s", len(p), p)
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

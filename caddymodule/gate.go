@@ -1,0 +1,360 @@
+package caddymodule
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-stepup/stepup/caddymodule/page"
+	"github.com/caddy-stepup/stepup/caddymodule/text"
+	"github.com/caddy-stepup/stepup/ciba/approval"
+)
+
+// visit is one request at the gate.
+type visit struct {
+	*Handler
+	w http.ResponseWriter
+	r *http.Request
+	signals
+
+	engine     *approval.Engine
+	session    approval.Session
+	newSession bool // the client does not have it yet
+
+	user, uuid string
+	language   page.Language
+
+	// body is what was read of a request that needs an approval of its own,
+	// hasBody tells that it was.
+	body    []byte
+	hasBody bool
+}
+
+// gate returns the passage of a request that is approved. Otherwise it has
+// answered the request, and returns nil.
+func (h *Handler) gate(w http.ResponseWriter, r *http.Request) *passage {
+	v := &visit{Handler: h, w: w, r: r, signals: takeSignals(r)}
+	v.language = page.Match(r.Header.Get("Accept-Language"))
+	switch {
+	case r.Method == http.MethodConnect:
+		return v.refuse(problemMethod)
+	case isEarlyData(r):
+		return v.refuse(problemEarly)
+	}
+
+	engine, release, err := h.app.hold()
+	if err != nil {
+		h.logger.Error("opening the approval store", zap.Error(err))
+		return v.refuse(problemUnavailable)
+	}
+	defer release()
+	v.engine = engine.Engine
+	session, had := takeSession(v.engine, r, v.signals.session)
+	if !had {
+		session = v.engine.NewSession()
+	}
+	v.session, v.newSession = session, !had
+
+	if !v.identify() {
+		return v.refuse(problemForbidden)
+	}
+	if err := v.takeControl(r); err != nil {
+		return v.refuse(problemBody)
+	}
+	if v.handle != "" && (v.status || v.action != "") {
+		return v.byHandle()
+	}
+	return v.byRequest()
+}
+
+// identify finds out who is asking, and whose MitID is theirs. Nothing that it
+// logs tells who.
+func (v *visit) identify() bool {
+	repl := v.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	v.user = repl.ReplaceAll(v.Handler.User, "")
+	if v.user == "" {
+		v.logger.Info("refusing a request without a user: check that users are signed in before step_up, and the option user")
+		return false
+	}
+	if v.Handler.UUID != "" {
+		v.uuid = repl.ReplaceAll(v.Handler.UUID, "")
+	} else {
+		uuid, err := v.app.directory.UUID(v.user)
+		if err != nil {
+			v.logger.Error("looking up a user", zap.Error(err))
+			return false
+		}
+		v.uuid = uuid
+	}
+	if !uuidForm.MatchString(v.uuid) {
+		v.logger.Info("refusing a user who has no MitID UUID: check the directory, or the option uuid")
+		return false
+	}
+	return true
+}
+
+// byHandle serves what a waiting page asks for about its approval.
+func (v *visit) byHandle() *passage {
+	if isCrossSite(v.r) {
+		return v.refuse(problemCrossSite)
+	}
+	a, err := v.engine.FindHandle(v.r.Context(), v.session, v.uuid, v.handle)
+	switch {
+	case errors.Is(err, approval.ErrNotFound):
+		return v.refuse(problemGone)
+	case err != nil:
+		return v.trouble(err)
+	case v.status:
+		return v.tell(a)
+	case v.action == controlCancel:
+		if a, err = v.engine.Cancel(v.r.Context(), a); err != nil {
+			return v.trouble(err)
+		}
+		if v.r.Method != http.MethodPost {
+			return v.backToPage()
+		}
+		return v.show(a)
+	}
+	if v.r.Method != http.MethodPost {
+		return v.byRequest()
+	}
+	// A form waits here: what was parked takes the place of the control. If it
+	// is not the request that the approval is for, it has another key.
+	parked, err := v.engine.Unpark(v.r.Context(), v.session, a)
+	switch {
+	case errors.Is(err, approval.ErrNotFound):
+		return v.show(a)
+	case err != nil:
+		return v.trouble(err)
+	}
+	for _, name := range meaningful {
+		delete(v.r.Header, name)
+	}
+	for name, values := range parked.Header {
+		v.r.Header[name] = values
+	}
+	v.body, v.hasBody = parked.Body, true
+	setBody(v.r, parked.Body)
+	return v.byRequest()
+}
+
+// byRequest serves a request by what it is.
+func (v *visit) byRequest() *passage {
+	remembered := v.Remember > 0
+	if remembered {
+		// An approval that is there needs no more than itself: the request may
+		// come from anywhere, as it may without the gate.
+		a, err := v.engine.Find(v.r.Context(), v.binding())
+		if err == nil && a.State == approval.Approved && !v.status {
+			return v.pass(a)
+		}
+	}
+	if isCrossSite(v.r) {
+		return v.refuse(problemCrossSite)
+	}
+	if !v.hasBody && (!remembered || v.mode() == respondPage && v.r.Method == http.MethodPost) {
+		var err error
+		v.body, err = readBody(v.r, v.MaxBody)
+		switch {
+		case errors.Is(err, errBodyTooLarge):
+			return v.refuse(problemTooLarge)
+		case err != nil:
+			return v.refuse(problemBody)
+		}
+		v.hasBody = true
+	}
+	if v.status {
+		a, err := v.engine.Find(v.r.Context(), v.binding())
+		switch {
+		case errors.Is(err, approval.ErrNotFound):
+			return v.refuse(problemGone)
+		case err != nil:
+			return v.trouble(err)
+		}
+		return v.tell(a)
+	}
+
+	a, err := v.engine.Begin(v.r.Context(), v.binding(), v.restart, v.ask)
+	if err != nil {
+		return v.trouble(err)
+	}
+	if v.action == controlRestart && v.r.Method != http.MethodPost {
+		return v.backToPage()
+	}
+	if a.State.Waiting() && v.mode() == respondHold {
+		a, err = v.holdOpen(a)
+		if err != nil {
+			return v.trouble(err)
+		}
+	}
+	if a.State == approval.Approved {
+		return v.pass(a)
+	}
+	return v.show(a)
+}
+
+// binding is everything that an approval of this request is good for.
+func (v *visit) binding() approval.Binding {
+	b := approval.Binding{
+		Session: v.session,
+		User:    v.user,
+		UUID:    v.uuid,
+		Policy:  v.version + " " + v.r.Host,
+	}
+	if v.Remember == 0 {
+		b.Request = fingerprint(v.r, v.body)
+	}
+	return b
+}
+
+// ask makes the question for the phone out of the request.
+func (v *visit) ask() (approval.Ask, error) {
+	ip := clientIP(v.r)
+	if !ip.IsValid() {
+		return approval.Ask{}, errNoAddress
+	}
+	var seed [32]byte
+	rand.Read(seed[:])
+	code := text.CheckCode(seed[:])
+	shown := page.DefaultText(v.language, v.r.Method, v.r.Host, v.r.URL.EscapedPath())
+	if v.template != nil {
+		repl := v.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+		var err error
+		shown, err = v.template.Render(text.Source{
+			ContentType:     v.r.Header["Content-Type"],
+			ContentEncoding: v.r.Header["Content-Encoding"],
+			RawQuery:        v.r.URL.RawQuery,
+			Body:            v.body,
+			Placeholder:     repl.GetString,
+		})
+		if err != nil {
+			return approval.Ask{}, err
+		}
+	}
+	shown, err := text.WithCode(shown, code)
+	if err != nil {
+		return approval.Ask{}, err
+	}
+	return approval.Ask{
+		Text:     shown,
+		Code:     code,
+		Action:   actions[v.Handler.Action],
+		IP:       ip.String(),
+		LoA:      v.loa,
+		Remember: time.Duration(v.Remember),
+	}, nil
+}
+
+var errNoAddress = errors.New("the client has no address")
+
+// mode is how this request waits.
+func (v *visit) mode() string {
+	switch {
+	case v.respondAsync:
+		return respondChallenge
+	case v.Respond == "" || v.Respond == respondAuto:
+		if isNavigation(v.r) {
+			return respondPage
+		}
+		return respondHold
+	}
+	return v.Respond
+}
+
+// holdOpen waits for the person's answer with the request held open.
+func (v *visit) holdOpen(a approval.Approval) (approval.Approval, error) {
+	atMost := time.Until(a.ExpiresAt) + a.Interval
+	if a.State == approval.Starting {
+		// Another request is starting it; how long it lives is not known yet.
+		atMost = maxStatusWait
+	}
+	if v.Hold > 0 {
+		atMost = min(atMost, time.Duration(v.Hold))
+	}
+	if v.wait >= 0 {
+		atMost = min(atMost, v.wait)
+	}
+	return v.await(a, atMost)
+}
+
+// await waits for the person's answer, but not beyond the end of this process.
+func (v *visit) await(a approval.Approval, atMost time.Duration) (approval.Approval, error) {
+	ctx, cancel := context.WithCancel(v.r.Context())
+	defer cancel()
+	defer context.AfterFunc(exiting(), cancel)()
+	waited, err := v.engine.Wait(ctx, a, atMost)
+	if errors.Is(err, context.Canceled) && v.r.Context().Err() == nil {
+		return a, nil
+	}
+	return waited, err
+}
+
+// pass uses an approval for this request.
+func (v *visit) pass(a approval.Approval) *passage {
+	grant, err := v.engine.Use(v.r.Context(), v.binding(), a)
+	if errors.Is(err, approval.ErrNotApproved) {
+		// Somebody was quicker with the same request.
+		if a, err = v.engine.Find(v.r.Context(), v.binding()); err == nil && a.State != approval.Approved {
+			return v.show(a)
+		}
+		return v.refuse(problemUnavailable)
+	}
+	if err != nil {
+		return v.trouble(err)
+	}
+	if v.Remember > 0 && v.newSession {
+		// Without it, the client could not come back to what it is allowed.
+		giveSession(v.engine, v.w, v.r, v.session)
+	}
+	return &passage{grant, v.user}
+}
+
+// trouble answers what went wrong before there was an approval to speak of.
+func (v *visit) trouble(err error) *passage {
+	fieldError := (*text.FieldError)(nil)
+	switch {
+	case errors.As(err, &fieldError):
+		v.logger.Info("refusing a request that cannot be shown on the phone", zap.Error(err))
+		p := problemInvalid
+		p.field = fieldError.Error()
+		return v.refuse(p)
+	case errors.Is(err, context.Canceled):
+		// The client has gone. What is pending goes on without it.
+		return v.refuse(problemUnavailable)
+	case errors.Is(err, errNoAddress):
+		v.logger.Error("refusing a request: the client has no IP address, which MitID needs; configure trusted_proxies if a proxy is in front")
+	case errors.Is(err, approval.ErrNotFound):
+		return v.refuse(problemGone)
+	case errors.Is(err, approval.ErrFull):
+		v.logger.Error("refusing a request: the approval store is full")
+	default:
+		v.logger.Error("refusing a request: nothing can be approved at the moment", zap.Error(err))
+	}
+	return v.refuse(problemUnavailable)
+}
+
+// backToPage sends a browser back to the page, after it has followed a control
+// link.
+func (v *visit) backToPage() *passage {
+	v.ours("")
+	target := v.r.URL.EscapedPath() + rawQuery(v.r)
+	if original, ok := v.r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		// What was rewritten on the way here is rewritten again.
+		rest, _, _ := cutControl(original.URL.RawQuery)
+		target = original.URL.EscapedPath()
+		if rest != "" {
+			target += "?" + rest
+		}
+	}
+	// One slash: two would name another host.
+	v.w.Header().Set("Location", "/"+strings.TrimLeft(target, `/\`))
+	v.w.WriteHeader(http.StatusSeeOther)
+	return nil
+}

@@ -1,0 +1,82 @@
+package caddymodule
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/caddy-stepup/stepup/ciba/approval"
+)
+
+// The session cookie: the prefix makes browsers keep it to this host and to
+// TLS (RFC 6265bis §4.1.3). Without TLS it cannot have one.
+const (
+	secureCookie = "__Host-step_up"
+	plainCookie  = "step_up"
+)
+
+func cookieName(r *http.Request) string {
+	if scheme(r) == "https" {
+		return secureCookie
+	}
+	return plainCookie
+}
+
+// takeSession returns the client's session, from the header or the cookie, and
+// whether it had one. The cookie is taken out of the request: the upstream has
+// no use for it.
+func takeSession(e *approval.Engine, r *http.Request, token string) (s approval.Session, had bool) {
+	name := cookieName(r)
+	for _, c := range r.CookiesNamed(name) {
+		if !had {
+			s, had = e.ParseSession(c.Value)
+		}
+	}
+	removeCookies(r.Header)
+	if fromHeader, ok := e.ParseSession(token); ok {
+		return fromHeader, true
+	}
+	return s, had
+}
+
+// removeCookies takes the session cookies out of a request, and leaves every
+// other byte of the Cookie header as it is.
+func removeCookies(h http.Header) {
+	lines := h["Cookie"]
+	var kept []string
+	for _, line := range lines {
+		pairs := strings.Split(line, ";")
+		rest := pairs[:0]
+		for _, pair := range pairs {
+			name, _, _ := strings.Cut(strings.TrimSpace(pair), "=")
+			if name != secureCookie && name != plainCookie {
+				rest = append(rest, pair)
+			}
+		}
+		if len(rest) > 0 {
+			kept = append(kept, strings.TrimPrefix(strings.Join(rest, ";"), " "))
+		}
+	}
+	if len(kept) == 0 {
+		h.Del("Cookie")
+		return
+	}
+	h["Cookie"] = kept
+}
+
+// giveSession hands a new session to the client: as a cookie, and to clients
+// that are no browser also as a header that they can send back.
+func giveSession(e *approval.Engine, w http.ResponseWriter, r *http.Request, s approval.Session) {
+	token := e.SessionToken(s)
+	secure := scheme(r) == "https"
+	http.SetCookie(w, &http.Cookie{
+		Name:     cookieName(r),
+		Value:    token,
+		Path:     "/",
+		Secure:   secure,
+		HttpOnly: true,
+		SameSite: http.SameSiteLaxMode,
+	})
+	if r.Header.Get("Sec-Fetch-Site") == "" && r.Header.Get("Sec-Fetch-Mode") == "" {
+		w.Header().Set(headerSession, token)
+	}
+}

@@ -1,0 +1,159 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-stepup/stepup/ciba/approval"
+	"github.com/caddy-stepup/stepup/ciba/approval/memstore"
+	"github.com/caddy-stepup/stepup/ciba/approval/redisstore"
+)
+
+func init() {
+	caddy.RegisterModule(MemoryStore{})
+	caddy.RegisterModule(RedisStore{})
+}
+
+// MemoryStore keeps approvals in the memory of this gateway. They live through
+// a reload of the configuration, and end with the process.
+type MemoryStore struct{}
+
+// CaddyModule returns the Caddy module information.
+func (MemoryStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "step_up.stores.memory",
+		New: func() caddy.Module { return new(MemoryStore) },
+	}
+}
+
+// Open implements [StoreModule].
+func (*MemoryStore) Open() (approval.Store, error) { return memstore.New(memstore.Config{}), nil }
+
+// PoolKey implements [StoreModule]: a process has one memory.
+func (*MemoryStore) PoolKey() string { return "memory" }
+
+// UnmarshalCaddyfile sets up the module from Caddyfile tokens. Syntax:
+//
+//	store memory
+func (*MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume module name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	if d.NextBlock(d.Nesting()) {
+		return d.Errf("unrecognized subdirective '%s'", d.Val())
+	}
+	return nil
+}
+
+// RedisStore keeps approvals in Redis, so that any number of gateways share
+// them: one server, Redis Sentinel or Redis Cluster. Redis 6.2 or later, or a
+// server that speaks its protocol and runs its scripts.
+type RedisStore struct {
+	// URLs are the servers, as redis:// or rediss:// URLs: one for a single
+	// server, the sentinels where MasterName is set, or some nodes of a
+	// cluster. User name, password and database number are part of a URL.
+	// Required. Placeholders are resolved.
+	URLs []string `json:"urls,omitempty"`
+
+	// MasterName is the name under which Sentinel knows the primary. With it,
+	// the URLs name sentinels.
+	MasterName string `json:"master_name,omitempty"`
+
+	// Cluster says that the URLs name nodes of a Redis Cluster. It is needed
+	// only when there is one URL; several without a MasterName mean a cluster.
+	Cluster bool `json:"cluster,omitempty"`
+
+	// Prefix is put before the names of all keys and of the channel. The
+	// default is "stepup:".
+	Prefix string `json:"prefix,omitempty"`
+
+	options redisstore.Options
+	poolKey string
+}
+
+// CaddyModule returns the Caddy module information.
+func (RedisStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "step_up.stores.redis",
+		New: func() caddy.Module { return new(RedisStore) },
+	}
+}
+
+// Provision resolves the URLs, without making a connection.
+func (s *RedisStore) Provision(caddy.Context) error {
+	if len(s.URLs) == 0 {
+		return errors.New("redis store has no URL: write redis://host:6379 or the like")
+	}
+	s.options = redisstore.Options{MasterName: s.MasterName, Cluster: s.Cluster, Prefix: s.Prefix}
+	for _, u := range s.URLs {
+		resolved, err := resolve("redis URL", u)
+		if err != nil {
+			return err
+		}
+		s.options.URLs = append(s.options.URLs, resolved)
+	}
+	s.poolKey = poolKey("redis", strings.Join(s.options.URLs, " "), s.MasterName, fmt.Sprint(s.Cluster), s.Prefix)
+	opened, err := redisstore.Open(s.options)
+	if err != nil {
+		return err
+	}
+	return opened.Close()
+}
+
+// Open implements [StoreModule].
+func (s *RedisStore) Open() (approval.Store, error) { return redisstore.Open(s.options) }
+
+// PoolKey implements [StoreModule].
+func (s *RedisStore) PoolKey() string { return s.poolKey }
+
+// UnmarshalCaddyfile sets up the module from Caddyfile tokens. Syntax:
+//
+//	store redis <url...> {
+//	    master_name <name>
+//	    cluster
+//	    prefix      <prefix>
+//	}
+func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume module name
+	s.URLs = d.RemainingArgs()
+	if len(s.URLs) == 0 {
+		return d.ArgErr()
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch name := d.Val(); name {
+		case "master_name":
+			if err := oneString(d, &s.MasterName); err != nil {
+				return err
+			}
+		case "prefix":
+			if err := oneString(d, &s.Prefix); err != nil {
+				return err
+			}
+		case "cluster":
+			if s.Cluster {
+				return d.Err("cluster already specified")
+			}
+			if d.NextArg() {
+				return d.ArgErr()
+			}
+			s.Cluster = true
+		default:
+			return d.Errf("unrecognized subdirective '%s'", name)
+		}
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ StoreModule           = (*MemoryStore)(nil)
+	_ caddyfile.Unmarshaler = (*MemoryStore)(nil)
+	_ StoreModule           = (*RedisStore)(nil)
+	_ caddy.Provisioner     = (*RedisStore)(nil)
+	_ caddyfile.Unmarshaler = (*RedisStore)(nil)
+)

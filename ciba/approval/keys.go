@@ -1,0 +1,102 @@
+package approval
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// keys are what an engine derives from the secret that all engines on a store
+// share: one key for one purpose.
+type keys struct {
+	owner, session, binding, token []byte
+	seal                           cipher.AEAD
+}
+
+func deriveKeys(secret []byte) (keys, error) {
+	if len(secret) < 16 {
+		return keys{}, errors.New("the secret that protects the store has fewer than 16 bytes")
+	}
+	var k keys
+	for purpose, key := range map[string]*[]byte{
+		"owner":   &k.owner,
+		"session": &k.session,
+		"binding": &k.binding,
+		"token":   &k.token,
+	} {
+		var err error
+		if *key, err = hkdf.Key(sha256.New, secret, nil, "stepup v1 "+purpose, sha256.Size); err != nil {
+			return keys{}, fmt.Errorf("deriving the %s key: %w", purpose, err)
+		}
+	}
+	seal, err := hkdf.Key(sha256.New, secret, nil, "stepup v1 seal", 32)
+	if err != nil {
+		return keys{}, fmt.Errorf("deriving the sealing key: %w", err)
+	}
+	k.seal, err = newAEAD(seal)
+	return k, err
+}
+
+func newAEAD(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}
+
+// mac is a keyed hash over a list. Each part goes in behind its length, so
+// that no two lists give the same input.
+func mac(key []byte, parts ...[]byte) [sha256.Size]byte {
+	h := hmac.New(sha256.New, key)
+	var length [8]byte
+	for _, p := range parts {
+		binary.BigEndian.PutUint64(length[:], uint64(len(p)))
+		h.Write(length[:])
+		h.Write(p)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+func tag(key []byte, part []byte) Tag {
+	sum := mac(key, part)
+	return Tag(sum[:16])
+}
+
+// place is the additional data that ties sealed bytes to one field of one
+// record.
+func (r Ref) place(field string) []byte {
+	out := make([]byte, 0, len(field)+1+len(r.Owner)+len(r.Key)+len(r.ID))
+	out = append(out, field...)
+	out = append(out, 0)
+	out = append(out, r.Owner[:]...)
+	out = append(out, r.Key[:]...)
+	return append(out, r.ID...)
+}
+
+// sealJSON encrypts v for one field of one record.
+func sealJSON(aead cipher.AEAD, r Ref, field string, v any) ([]byte, error) {
+	plain, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("sealing the %s: %w", field, err)
+	}
+	return aead.Seal(nil, nil, plain, r.place(field)), nil
+}
+
+// openJSON undoes sealJSON. Its error tells nothing of the content.
+func openJSON(aead cipher.AEAD, r Ref, field string, sealed []byte, v any) error {
+	plain, err := aead.Open(nil, nil, sealed, r.place(field))
+	if err != nil {
+		return fmt.Errorf("opening the %s: it was not sealed with this key for this approval", field)
+	}
+	if err := json.Unmarshal(plain, v); err != nil {
+		return fmt.Errorf("opening the %s: its form is not known to this version", field)
+	}
+	return nil
+}

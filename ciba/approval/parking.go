@@ -1,0 +1,62 @@
+package approval
+
+import (
+	"context"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"fmt"
+)
+
+// Parked is a request's content that waits for an approval, so that a person
+// does not have to send it again.
+type Parked struct {
+	// Header are the headers that describe the body.
+	Header map[string][]string `json:"header"`
+	Body   []byte              `json:"body"`
+}
+
+// Park keeps a request's content beside its approval, readable only with the
+// client's session.
+func (e *Engine) Park(ctx context.Context, s Session, a Approval, p Parked) error {
+	aead, err := s.parkingKey(a.Ref)
+	if err != nil {
+		return err
+	}
+	sealed, err := sealJSON(aead, a.Ref, parkedField, p)
+	if err != nil {
+		return err
+	}
+	if err := e.store.Park(ctx, a.Ref, sealed); err != nil {
+		return storeError("parking a request", err)
+	}
+	return nil
+}
+
+// Unpark returns what was parked, and leaves it where it is: it goes when the
+// approval is used. It returns [ErrNotFound] where nothing is parked.
+func (e *Engine) Unpark(ctx context.Context, s Session, a Approval) (Parked, error) {
+	sealed, err := e.store.Parked(ctx, a.Ref)
+	if err != nil {
+		return Parked{}, storeError("reading a parked request", err)
+	}
+	aead, err := s.parkingKey(a.Ref)
+	if err != nil {
+		return Parked{}, err
+	}
+	var p Parked
+	err = openJSON(aead, a.Ref, parkedField, sealed, &p)
+	return p, err
+}
+
+const parkedField = "parked request"
+
+// parkingKey is for one approval's content. It needs the client's secret, so
+// that no gateway can read what is parked while the client is away.
+func (s Session) parkingKey(r Ref) (cipher.AEAD, error) {
+	key, err := hkdf.Key(sha256.New, s.secret[:], r.Key[:], "stepup v1 parked", 32)
+	if err != nil {
+		return nil, fmt.Errorf("deriving the parking key: %w", err)
+	}
+	return newAEAD(key)
+}

@@ -1,0 +1,7 @@
+-- KEYS: queue, leases
+-- ARGV: approval, token
+
+if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('HDEL', KEYS[2], ARGV[1])
+return 1

@@ -1,0 +1,120 @@
+package redisstore_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/caddy-stepup/stepup/ciba/approval/redisstore"
+	"github.com/caddy-stepup/stepup/ciba/approval/redisstore/redistest"
+	"github.com/caddy-stepup/stepup/ciba/approval/storetest"
+)
+
+// open opens a store that is closed with the test.
+func open(t testing.TB, o redisstore.Options) *redisstore.Store {
+	t.Helper()
+	o.Timeout = 20 * time.Second // of a machine that is busy with other tests
+	s, err := redisstore.Open(o)
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return s
+}
+
+// miniHarness is a store on a miniredis of its own, whose time the test sets.
+func miniHarness(t *testing.T) storetest.Harness {
+	m := miniredis.NewMiniRedis()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 678_000, time.UTC)
+	m.SetTime(now)
+	m.ClockTTL(true)
+	if err := m.Start(); err != nil {
+		t.Fatalf("starting miniredis: %v", err)
+	}
+	t.Cleanup(m.Close)
+	o := redisstore.Options{URLs: []string{"redis://" + m.Addr()}}
+	return storetest.Harness{
+		Store: open(t, o),
+		Other: open(t, o),
+		Tick:  time.Second,
+		Exact: true,
+		Advance: func(d time.Duration) {
+			now = now.Add(d)
+			m.SetTime(now)
+		},
+	}
+}
+
+// realHarness is a store on servers that are emptied first.
+func realHarness(t *testing.T, o redisstore.Options, servers ...*redis.Client) storetest.Harness {
+	for _, c := range servers {
+		if err := c.FlushAll(t.Context()).Err(); err != nil {
+			t.Fatalf("emptying Redis: %v", err)
+		}
+	}
+	return storetest.Harness{
+		Store:   open(t, o),
+		Other:   open(t, o),
+		Tick:    60 * time.Millisecond,
+		Advance: func(d time.Duration) { pass(t, servers[0], d) },
+	}
+}
+
+// pass waits until so much of a server's time has passed. A real server cannot
+// be told to hurry, so this asks it for the time, again and again.
+func pass(t testing.TB, c *redis.Client, d time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d+20*time.Second)
+	defer cancel()
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	var until time.Time
+	for {
+		now, err := c.Time(ctx).Result()
+		if err != nil {
+			t.Fatalf("asking Redis for the time: %v", err)
+		}
+		if until.IsZero() {
+			until = now.Add(d)
+		}
+		if now.After(until) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatal("the time of Redis does not pass")
+		case <-again.C:
+		}
+	}
+}
+
+func TestStore_onMiniredis(t *testing.T) {
+	storetest.Run(t, miniHarness)
+}
+
+func TestStore_onRedis(t *testing.T) {
+	server := redistest.Start(t)
+	c := server.Client(t)
+	o := redisstore.Options{URLs: []string{server.URL}}
+	storetest.Run(t, func(t *testing.T) storetest.Harness { return realHarness(t, o, c) })
+}
+
+func TestStore_onRedisCluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a cluster")
+	}
+	var o redisstore.Options
+	var clients []*redis.Client
+	for _, node := range redistest.StartCluster(t) {
+		o.URLs = append(o.URLs, node.URL)
+		clients = append(clients, node.Client(t))
+	}
+	storetest.Run(t, func(t *testing.T) storetest.Harness { return realHarness(t, o, clients...) })
+}

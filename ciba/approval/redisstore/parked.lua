@@ -1,0 +1,6 @@
+-- KEYS: record, parked body
+-- ARGV: ID
+
+local r = load(KEYS[1])
+if not r or r.id ~= ARGV[1] then return false end
+return redis.call('GET', KEYS[2])

@@ -1,0 +1,202 @@
+package approval
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"time"
+)
+
+// Tag is a keyed hash of something that the store must be able to compare but
+// not to read: the person, the session.
+type Tag [16]byte
+
+// String is the tag in base64url.
+func (t Tag) String() string { return base64.RawURLEncoding.EncodeToString(t[:]) }
+
+// Key is the binding of an approval: a keyed hash over everything that it is
+// good for. See [Binding].
+type Key [32]byte
+
+// String is the key in base64url.
+func (k Key) String() string { return base64.RawURLEncoding.EncodeToString(k[:]) }
+
+// Ref names one approval.
+type Ref struct {
+	// Owner groups all records of one person, so that a store can keep them
+	// together.
+	Owner Tag
+	// Key is what the approval is bound to. A store holds at most one record
+	// for an owner and key.
+	Key Key
+	// ID is random and public. A new approval under the same key has a new ID.
+	ID string
+}
+
+// Record is what a store keeps of an approval. It holds nothing that a reader
+// of the store could use: see the package documentation.
+type Record struct {
+	Ref
+	State  State
+	Reason Reason
+
+	// Session is compared before an approval is shown or continued by its
+	// handle.
+	Session Tag
+
+	// Interval is the least time between two polls.
+	Interval time.Duration
+
+	// Plan is the engine's sealed knowledge of the approval: what was sent,
+	// and how to collect the answer.
+	Plan []byte
+
+	// Outcome is the engine's sealed proof that the approval was granted. The
+	// store cannot make one.
+	Outcome []byte
+
+	// Left is how much longer the state lasts, by the store's clock, at the
+	// time of the call that returned the record. It is not positive in ended
+	// states.
+	Left time.Duration
+}
+
+// New is a record to be created, in state Starting.
+type New struct {
+	Ref
+	Session Tag
+	Plan    []byte
+
+	// Lasts is how long the state Starting may last; after it, the record
+	// reads as Failed with ReasonInterrupted.
+	Lasts time.Duration
+	// Keep is how long the record is kept after that.
+	Keep time.Duration
+	// Replace is the ID of an ended record under the same key that the person
+	// has asked to start over; empty for none.
+	Replace string
+}
+
+// Change asks for a transition.
+type Change struct {
+	Ref
+	Event  Event
+	Reason Reason
+
+	// Op is random and the same in every repetition of this change.
+	Op string
+
+	// Plan, Outcome and Interval replace the record's, unless they are zero.
+	Plan     []byte
+	Outcome  []byte
+	Interval time.Duration
+
+	// Lasts is how long the new state lasts, counted from now; 0 leaves the
+	// end of a live state as it is.
+	Lasts time.Duration
+	// Keep is how long the record is kept after its state has ended or, in an
+	// ended state, from now.
+	Keep time.Duration
+}
+
+// Lease is the right to poll for one approval, until it lapses.
+type Lease struct {
+	Ref
+	// Token is the store's; it tells this lease from later ones.
+	Token int64
+}
+
+// News is a message of a store's feed.
+type News struct {
+	// ID is the approval that has changed; empty when Gap is set.
+	ID string
+	// Gap says that messages may have been lost: read again what matters.
+	Gap bool
+}
+
+// The errors of a store. Everything else that a store returns is trouble.
+var (
+	// ErrNotFound says that there is no such record, or that the one under the
+	// key has another ID.
+	ErrNotFound = errors.New("no such approval")
+
+	// ErrLeaseLost says that a lease has lapsed and somebody else may have it.
+	ErrLeaseLost = errors.New("lease lost")
+
+	// ErrFull says that a store takes no more records.
+	ErrFull = errors.New("store is full")
+)
+
+// Store remembers approvals and the queue of polls. One store may serve any
+// number of engines in any number of processes; its implementations pass the
+// suite in package storetest.
+//
+// Time is the store's own: callers pass durations, and all engines on a store
+// live by its clock, so that gateways whose clocks differ agree.
+//
+// Every method is atomic and safe for concurrent use. A method whose answer
+// was lost may be called again with the same arguments: it then has no
+// further effect and reports success (Create and Change recognise the ID and
+// the Op).
+//
+// A record whose state has outlasted its time reads as ended, in every method,
+// whether or not anybody has written that down: Starting as Failed with
+// ReasonInterrupted, Pending and Approved as Expired.
+//
+// Slices in arguments and results belong to the caller.
+type Store interface {
+	// Create stores a new record unless there is one under its owner and key.
+	// It returns the record that is there afterwards, and whether it is the
+	// new one. An ended record is replaced when its ID is n.Replace, and only
+	// then. It returns ErrFull when the store has no room.
+	Create(ctx context.Context, n New) (Record, bool, error)
+
+	// Get returns the record under an owner and key, or ErrNotFound.
+	Get(ctx context.Context, owner Tag, key Key) (Record, error)
+
+	// Change applies an event and returns the record as it is afterwards.
+	// Where the state does not allow the event, the record is left alone and
+	// returned with a [*TransitionError]. It returns ErrNotFound where there
+	// is no such record.
+	Change(ctx context.Context, c Change) (Record, error)
+
+	// Park keeps a sealed request body beside a record until Unpark or until
+	// the record goes. It replaces what was parked before. It returns
+	// ErrNotFound where there is no such record, ErrFull when the store has no
+	// room.
+	Park(ctx context.Context, ref Ref, sealed []byte) error
+
+	// Parked returns what was parked, or ErrNotFound.
+	Parked(ctx context.Context, ref Ref) ([]byte, error)
+
+	// Unpark forgets what was parked. Nothing parked is no error.
+	Unpark(ctx context.Context, ref Ref) error
+
+	// Schedule puts an approval into the queue of polls, due after a pause,
+	// or moves its due time, whoever holds a lease.
+	Schedule(ctx context.Context, ref Ref, after time.Duration) error
+
+	// Claim takes at most limit approvals that are due, each under a lease of
+	// the given length, in the order in which they are due. It also returns
+	// how long it is until the next one is due: 0 when there are more due now,
+	// and a negative duration when the queue is empty.
+	Claim(ctx context.Context, limit int, lease time.Duration) ([]Lease, time.Duration, error)
+
+	// Extend moves the end of a lease to so long from now: to go on working
+	// under it, or to give the approval back to the queue, due then. It
+	// returns the lease to use from then on, or ErrLeaseLost.
+	Extend(ctx context.Context, l Lease, after time.Duration) (Lease, error)
+
+	// Drop takes an approval out of the queue if the lease is still good. A
+	// lease that is not is no error.
+	Drop(ctx context.Context, l Lease) error
+
+	// Listen calls f for every record that has changed, whoever changed it,
+	// until ctx ends; it returns after the last call. f must return quickly.
+	// Messages may be lost; where a store knows that, it says so with
+	// News.Gap. The first message is a Gap, sent when the feed is up.
+	Listen(ctx context.Context, f func(News)) error
+
+	// Close frees what the store holds. No other method may be called after.
+	Close() error
+}

@@ -1,0 +1,93 @@
+package storetest
+
+import (
+	"context"
+
+	"go.uber.org/goleak"
+
+	"github.com/caddy-stepup/stepup/ciba/approval"
+)
+
+var newsTests = []test{
+	{"Listen begins with a gap and tells of changes by others", testListen},
+	{"Listen ends with its context and leaves nothing running", testListenEnds},
+}
+
+// listen starts a feed. The returned function ends it and waits for that.
+func (f *fixture) listen() (<-chan approval.News, func()) {
+	f.Helper()
+	ctx, cancel := context.WithCancel(f.Context())
+	news := make(chan approval.News, 1000)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- f.Store.Listen(ctx, func(n approval.News) { news <- n })
+		close(news)
+	}()
+	if n := receive(f, news, "first message"); n != (approval.News{Gap: true}) {
+		f.Errorf("the first message is %+v; want a gap", n)
+	}
+	return news, func() {
+		f.Helper()
+		cancel()
+		receive(f, ended, "end of Listen")
+	}
+}
+
+// wantNews waits for the news of a change.
+func (f *fixture) wantNews(news <-chan approval.News, ref approval.Ref) {
+	f.Helper()
+	if n := receive(f, news, "news"); n != (approval.News{ID: ref.ID}) {
+		f.Errorf("a message has ID of the change: %t, gap: %t", n.ID == ref.ID, n.Gap)
+	}
+}
+
+func testListen(f *fixture) {
+	ref := newRef()
+	f.create(ref)
+	news, end := f.listen()
+	defer end()
+	second, endSecond := f.listen()
+	defer endSecond()
+	for _, e := range paths[approval.Spent] {
+		c := approval.Change{Ref: ref, Event: e, Op: "op " + string(e), Lasts: f.long(), Keep: f.long()}
+		if _, err := f.Other.Change(f.Context(), c); err != nil {
+			f.Fatalf("Change: %v", err)
+		}
+		f.wantNews(news, ref)
+		f.wantNews(second, ref)
+	}
+
+	// What changes nothing is no news.
+	c := approval.Change{Ref: ref, Event: approval.EventCancel, Op: "late", Keep: f.long()}
+	if _, err := f.Other.Change(f.Context(), c); err == nil {
+		f.Fatal("a spent approval could be cancelled")
+	}
+	marker := f.inState(approval.Starting)
+	f.event(marker, approval.EventCancel)
+	f.wantNews(news, marker)
+}
+
+func testListenEnds(f *fixture) {
+	// Whatever the store needs for its calls is there before the count.
+	ref := f.inState(approval.Pending)
+	_, end := f.listen()
+	end()
+	before := goleak.IgnoreCurrent()
+
+	news, end := f.listen()
+	f.event(ref, approval.EventSlow)
+	f.wantNews(news, ref)
+	end()
+	f.event(ref, approval.EventDeny)
+	for n := range news {
+		f.Errorf("a message came after the end: %+v", n)
+	}
+	goleak.VerifyNone(f.T, before)
+
+	// A context that has ended already is no reason to hang.
+	ctx, cancel := context.WithCancel(f.Context())
+	cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- f.Store.Listen(ctx, func(approval.News) {}) }()
+	receive(f, ended, "end of Listen")
+}

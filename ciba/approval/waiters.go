@@ -1,0 +1,100 @@
+package approval
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+)
+
+// waiters are the requests of this process that wait for approvals. The zero
+// value is ready for use.
+type waiters struct {
+	mu   sync.Mutex
+	byID map[string][]chan struct{}
+}
+
+// add returns a channel that gets a message when the approval has changed.
+func (w *waiters) add(id string) chan struct{} {
+	news := make(chan struct{}, 1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.byID == nil {
+		w.byID = make(map[string][]chan struct{})
+	}
+	w.byID[id] = append(w.byID[id], news)
+	return news
+}
+
+func (w *waiters) remove(id string, news chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	rest := slices.DeleteFunc(w.byID[id], func(c chan struct{}) bool { return c == news })
+	if len(rest) == 0 {
+		delete(w.byID, id)
+		return
+	}
+	w.byID[id] = rest
+}
+
+// tell wakes those who wait for one approval.
+func (w *waiters) tell(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, news := range w.byID[id] {
+		wake(news)
+	}
+}
+
+// tellAll wakes everybody, after news were lost.
+func (w *waiters) tellAll() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, all := range w.byID {
+		for _, news := range all {
+			wake(news)
+		}
+	}
+}
+
+// wake leaves a message unless there is one already.
+func wake(news chan struct{}) {
+	select {
+	case news <- struct{}{}:
+	default:
+	}
+}
+
+// listen passes the store's news to the waiters for as long as the engine
+// runs.
+func (e *Engine) listen() {
+	for {
+		err := e.store.Listen(e.run, func(n News) {
+			if n.Gap {
+				e.waiters.tellAll()
+				return
+			}
+			e.waiters.tell(n.ID)
+		})
+		if e.run.Err() != nil {
+			return
+		}
+		e.logger.LogAttrs(e.run, slog.LevelWarn, "listening to the approval store: news come late until it is back", slog.Any("error", err))
+		if pause(e.run, time.Second) != nil {
+			return
+		}
+	}
+}
+
+// pause waits, or returns the context's error.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
