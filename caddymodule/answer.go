@@ -44,7 +44,7 @@ var (
 		detail: "Nobody is signed in, or the user cannot approve with MitID here.",
 	}
 	problemCrossSite = problem{
-		status: http.StatusForbidden, state: "cross_site", page: page.Forbidden,
+		status: http.StatusForbidden, state: "cross_site", page: page.CrossSite,
 		title:  "Request came from another site",
 		detail: "An approval is only started, continued or cancelled from the site itself.",
 	}
@@ -58,10 +58,20 @@ var (
 		title:  "Too early",
 		detail: "The request came before the TLS handshake was complete. Send it again.",
 	}
+	problemPrefetch = problem{
+		status: http.StatusForbidden, state: "prefetch", page: page.Unavailable,
+		title:  "Not fetched in advance",
+		detail: "The browser asked before its user did. An approval is only started when the user asks.",
+	}
 	problemMethod = problem{
 		status: http.StatusMethodNotAllowed, state: "forbidden", page: page.Forbidden,
 		title:  "Method not allowed",
 		detail: "CONNECT cannot be approved.",
+	}
+	problemTarget = problem{
+		status: http.StatusBadRequest, state: "invalid", page: page.Invalid,
+		title:  "Request target is not a path",
+		detail: "Only requests for a path can be approved.",
 	}
 	problemBody = problem{
 		status: http.StatusBadRequest, state: "invalid", page: page.Invalid,
@@ -76,6 +86,18 @@ var (
 	problemInvalid = problem{
 		status: http.StatusUnprocessableEntity, state: "invalid", page: page.Invalid,
 		title: "Request cannot be shown for approval",
+	}
+	problemConflict = problem{
+		status: http.StatusConflict, state: "conflict", page: page.Conflict,
+		title:      "Another approval is pending",
+		detail:     "The user is being asked to approve another request on this route. One is asked for at a time.",
+		retryAfter: troubleRetry,
+	}
+	problemLimited = problem{
+		status: http.StatusTooManyRequests, state: "limited", page: page.Limited,
+		title:      "Too many approvals were asked for",
+		detail:     "The user or the address has asked for too many approvals, or the user has just refused one.",
+		retryAfter: troubleRetry,
 	}
 	problemUnavailable = problem{
 		status: http.StatusServiceUnavailable, state: "unavailable", page: page.Unavailable,
@@ -114,18 +136,29 @@ var ended = map[approval.State]problem{
 	},
 }
 
-// problemOf is the answer for an approval that has ended.
-func problemOf(a approval.Approval) problem {
+// problemOf is the answer for an approval that lets nothing pass, and whether
+// the approval is shown in it. Where nobody could be asked, it is not: the
+// answer is the same as for a user whom the gate itself does not know.
+func problemOf(a approval.Approval) (p problem, own bool) {
 	switch {
+	case a.State.Waiting():
+		return problem{
+			status: http.StatusUnauthorized, state: "pending", page: page.Pending,
+			title:      "Approval with MitID needed",
+			detail:     "Open the MitID app, compare the text, and approve there. Then send the same request again.",
+			retryAfter: max(a.Interval, time.Second),
+		}, true
 	case a.State != approval.Failed:
 	case a.Reason == approval.ReasonUnknownUser:
-		return problemForbidden
+		return problemForbidden, false
+	case a.Reason == approval.ReasonLimited:
+		return problemLimited, false
 	case a.Reason == approval.ReasonUnavailable || a.Reason == approval.ReasonMisconfigured:
-		p := problemUnavailable
+		p = problemUnavailable
 		p.retryAfter = approval.RetryTime
-		return p
+		return p, false
 	}
-	return ended[a.State]
+	return ended[a.State], true
 }
 
 // approvalJSON is an approval as clients see it.
@@ -169,13 +202,8 @@ func publicState(s approval.State) string {
 // and who asks what for decides what it is.
 func (v *visit) ours(state string) {
 	h := v.w.Header()
-	if state != "" {
-		h.Set(headerState, state)
-	}
+	h.Set(headerState, state)
 	h.Set("Cache-Control", "no-store")
-	if v.newSession && v.engine != nil && v.user != "" {
-		giveSession(v.engine, v.w, v.r, v.session)
-	}
 }
 
 func retryAfter(h http.Header, d time.Duration) {
@@ -188,16 +216,22 @@ func retryAfter(h http.Header, d time.Duration) {
 // pending, and why not after it has ended. It always returns nil, for no
 // passage.
 func (v *visit) show(a approval.Approval) *passage {
-	if !a.State.Waiting() {
-		return v.answer(problemOf(a), &a)
+	p, own := problemOf(a)
+	if v.newSession && p.state != problemForbidden.state {
+		// Only now, when there is something to come back to: an answer to a
+		// request of another site must not replace the session that its user
+		// has, and that the browser did not send. A start that may or may not
+		// have rung a phone is something to come back to as well: the same
+		// request must not start another.
+		giveSession(v.engine, v.w, v.r, v.session)
 	}
-	v.w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_user_authentication", error_description="approval with MitID needed"`)
-	return v.answer(problem{
-		status: http.StatusUnauthorized, state: "pending", page: page.Pending,
-		title:      "Approval with MitID needed",
-		detail:     "Open the MitID app, compare the text, and approve there. Then send the same request again.",
-		retryAfter: max(a.Interval, time.Second),
-	}, &a)
+	if !own {
+		return v.refuse(p)
+	}
+	if a.State.Waiting() {
+		v.w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_user_authentication", error_description="approval with MitID needed"`)
+	}
+	return v.answer(p, &a)
 }
 
 // refuse answers a request that has no approval. It always returns nil.
@@ -263,10 +297,15 @@ func (v *visit) writePage(p problem, a *approval.Approval) error {
 			view.ExpiresAt = a.ExpiresAt
 		}
 		switch {
+		case p.page == page.Conflict:
+			// It is not this request's approval: nothing can be done with it
+			// from here.
+			view.Text, view.Code = "", ""
 		case view.Method == http.MethodGet:
+			query, _ := cutControl(originalURL(v.r).RawQuery)
 			view.Handle = a.Handle()
-			view.RestartURL = controlLink(v.r.URL.RawQuery, controlRestart, view.Handle)
-			view.CancelURL = controlLink(v.r.URL.RawQuery, controlCancel, view.Handle)
+			view.RestartURL = controlLink(query, controlRestart, view.Handle)
+			view.CancelURL = controlLink(query, controlCancel, view.Handle)
 		case v.park(*a):
 			view.Handle = a.Handle()
 		}
@@ -286,16 +325,11 @@ func (v *visit) writePage(p problem, a *approval.Approval) error {
 // on with it. It tells whether something is kept.
 func (v *visit) park(a approval.Approval) bool {
 	if !v.hasBody {
-		// A control without content: what was parked for it has been used.
-		return a.State.Waiting()
+		// A control has no content of its own: is that of its request there?
+		_, err := v.engine.Unpark(v.r.Context(), v.session, a)
+		return err == nil
 	}
-	header := make(map[string][]string)
-	for _, name := range meaningful {
-		if values, ok := v.r.Header[name]; ok {
-			header[name] = values
-		}
-	}
-	err := v.engine.Park(v.r.Context(), v.session, a, approval.Parked{Header: header, Body: v.body})
+	err := v.engine.Park(v.r.Context(), v.session, a, approval.Parked{Header: meaningfulHeaders(v.r.Header), Body: v.body})
 	if err != nil {
 		v.logger.Warn("parking a request: the person must send it again", zap.String("approval_id", a.ID), zap.Error(err))
 	}
@@ -314,6 +348,9 @@ func (v *visit) tell(a approval.Approval) *passage {
 			return v.trouble(err)
 		}
 		a = waited
+	}
+	if p, own := problemOf(a); !own && a.Reason == approval.ReasonUnknownUser {
+		return v.refuse(p)
 	}
 	v.ours(publicState(a.State))
 	v.writeJSON(http.StatusOK, "application/json", asJSON(a))

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -66,6 +67,9 @@ type App struct {
 	// resolved.
 	Key string `json:"key,omitempty"`
 
+	// Budgets bound how many approvals may be started.
+	Budgets *Budgets `json:"budgets,omitempty"`
+
 	// StoreRaw is where approvals are kept. The default is memory, which
 	// serves one gateway.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=step_up.stores inline_key=module"`
@@ -79,6 +83,8 @@ type App struct {
 	store     StoreModule
 	directory Directory
 	engineKey string
+	userRate  approval.Rate
+	addrRate  approval.Rate
 	slog      *slog.Logger
 	started   bool // and so holds the engine
 }
@@ -96,6 +102,40 @@ type Endpoints struct {
 	// the auth_req_id behind it, or "off" for providers that cannot. The
 	// default is the issuer followed by /api/v1/ciba.
 	Cancel string `json:"cancel,omitempty"`
+}
+
+// Budgets bound how many approvals may be started, over all gateways on the
+// store. After a refusal there is a pause besides, which no budget lifts.
+type Budgets struct {
+	// User is for one person, by the MitID that is asked. The default is 5 at
+	// once and one more every 2 minutes.
+	User *Budget `json:"user,omitempty"`
+	// Address is for one client address; an IPv6 address counts with its /64.
+	// The default is 30 at once and one more every 10 seconds.
+	Address *Budget `json:"address,omitempty"`
+}
+
+// Budget is so many at once, and one more every so often.
+type Budget struct {
+	// Burst is how many at once. Required, unless Off.
+	Burst int `json:"burst,omitempty"`
+	// Per is how long it takes until there is one more. Required, unless Off.
+	Per caddy.Duration `json:"per,omitempty"`
+	// Off lifts the budget.
+	Off bool `json:"off,omitempty"`
+}
+
+// rate is the budget for the engine; the zero Rate is its default.
+func (b *Budget) rate(name string) (approval.Rate, error) {
+	switch {
+	case b == nil:
+		return approval.Rate{}, nil
+	case b.Off:
+		return approval.Rate{Burst: -1}, nil
+	case b.Burst <= 0 || b.Per <= 0:
+		return approval.Rate{}, fmt.Errorf("budget for %s: both burst and per must be positive", name)
+	}
+	return approval.Rate{Burst: b.Burst, Per: time.Duration(b.Per)}, nil
 }
 
 // StoreModule is a Caddy module in the namespace step_up.stores.
@@ -163,13 +203,22 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.secret, err = a.storeSecret(issuer, clientID, clientSecret); err != nil {
 		return err
 	}
+	if a.Budgets != nil {
+		if a.userRate, err = a.Budgets.User.rate("user"); err != nil {
+			return err
+		}
+		if a.addrRate, err = a.Budgets.Address.rate("address"); err != nil {
+			return err
+		}
+	}
 	if err := a.loadModules(ctx); err != nil {
 		return err
 	}
 	// Everything that makes an engine another one. The secrets are in the hash,
 	// which cannot be turned round.
 	a.engineKey = poolKey("engine", issuer, clientID, clientSecret, a.ClientAuth,
-		strings.Join(scope, " "), fmt.Sprint(endpoints), string(a.secret), a.store.PoolKey())
+		strings.Join(scope, " "), endpoints.BackchannelAuthentication, endpoints.Token, endpoints.JWKS, endpoints.Cancel, fmt.Sprint(endpoints.CancelOff),
+		fmt.Sprint(a.userRate, a.addrRate), string(a.secret), a.store.PoolKey())
 	return nil
 }
 

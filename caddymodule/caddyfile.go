@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -34,15 +35,17 @@ func init() {
 //	        jwks                       <url>
 //	        cancel                     <url>|off
 //	    }
-//	    key       <secret>
+//	    key    <secret>
+//	    budget user|address <burst> <per>
+//	    budget user|address off
 //	    store     <module> ...
 //	    directory <module> ...
 //	}
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
+	d.Next() // consume option name
 	if existing != nil {
 		return nil, d.Err("step_up already specified")
 	}
-	d.Next() // consume option name
 	if d.NextArg() {
 		return nil, d.ArgErr()
 	}
@@ -72,6 +75,11 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 				return nil, d.Err("endpoints already specified")
 			}
 			app.Endpoints, err = parseEndpoints(d)
+		case "budget":
+			if app.Budgets == nil {
+				app.Budgets = new(Budgets)
+			}
+			err = parseBudget(d, app.Budgets)
 		case "store":
 			err = oneModule(d, "step_up.stores.", &app.StoreRaw)
 		case "directory":
@@ -112,6 +120,42 @@ func parseEndpoints(d *caddyfile.Dispenser) (*Endpoints, error) {
 	return e, nil
 }
 
+func parseBudget(d *caddyfile.Dispenser, budgets *Budgets) error {
+	args := d.RemainingArgs()
+	if len(args) < 2 {
+		return d.ArgErr()
+	}
+	var place **Budget
+	switch args[0] {
+	case "user":
+		place = &budgets.User
+	case "address":
+		place = &budgets.Address
+	default:
+		return d.Errf("unrecognized budget '%s': use user or address", args[0])
+	}
+	if *place != nil {
+		return d.Errf("budget %s already specified", args[0])
+	}
+	if len(args) == 2 && args[1] == "off" {
+		*place = &Budget{Off: true}
+		return nil
+	}
+	if len(args) != 3 {
+		return d.ArgErr()
+	}
+	burst, err := strconv.Atoi(args[1])
+	if err != nil || burst <= 0 {
+		return d.Errf("budget %s: the burst must be a positive number, not '%s'", args[0], args[1])
+	}
+	per, err := caddy.ParseDuration(args[2])
+	if err != nil || per <= 0 {
+		return d.Errf("budget %s: the time must be a positive duration, not '%s'", args[0], args[2])
+	}
+	*place = &Budget{Burst: burst, Per: caddy.Duration(per)}
+	return nil
+}
+
 // parseRoute sets up a gated route. Its syntax is at [Handler.UnmarshalCaddyfile].
 func parseRoute(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if !h.Next() {
@@ -133,11 +177,11 @@ func parseRoute(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	return h.NewRoute(matcher, handler), nil
 }
 
-// nameRoute makes a name for a route out of what it matches and how it is set
-// up, so that the name stays while other parts of the Caddyfile change. Routes
-// that are alike in both are told apart by their order.
+// nameRoute makes a name for a route out of what it matches and its rules, so
+// that the name stays while other parts of the Caddyfile change. Routes that
+// are alike in both are told apart by their order.
 func nameRoute(h httpcaddyfile.Helper, matcher caddy.ModuleMap, handler *Handler) (string, error) {
-	identity, err := json.Marshal([]any{h.IsNamedRoute(), matcher, handler})
+	identity, err := json.Marshal([]any{h.IsNamedRoute(), matcher, handler.rules()})
 	if err != nil {
 		return "", h.WrapErr(err)
 	}
@@ -161,6 +205,9 @@ func nameRoute(h httpcaddyfile.Helper, matcher caddy.ModuleMap, handler *Handler
 //	    hold     <duration>
 //	    max_body <size>
 //	    require  loa low|substantial|high
+//	    headers
+//	    supersede
+//	    trusted_origins <origins...>
 //	    policy   <name>
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -187,6 +234,17 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = oneDuration(d, &h.Hold)
 		case "max_body":
 			err = oneSize(d, &h.MaxBody)
+		case "headers":
+			err = oneFlag(d, &h.Headers)
+		case "supersede":
+			err = oneFlag(d, &h.Supersede)
+		case "trusted_origins":
+			if h.TrustedOrigins != nil {
+				return d.Err("trusted_origins already specified")
+			}
+			if h.TrustedOrigins = d.RemainingArgs(); len(h.TrustedOrigins) == 0 {
+				return d.ArgErr()
+			}
 		case "policy":
 			err = oneString(d, &h.Policy)
 		case "require":
@@ -219,6 +277,18 @@ func oneString(d *caddyfile.Dispenser, out *string) error {
 	if *out == "" {
 		return d.Errf("%s is empty", name)
 	}
+	return nil
+}
+
+// oneFlag reads an option without arguments that may be there once.
+func oneFlag(d *caddyfile.Dispenser, out *bool) error {
+	if *out {
+		return d.Errf("%s already specified", d.Val())
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	*out = true
 	return nil
 }
 
@@ -269,7 +339,7 @@ func oneSize(d *caddyfile.Dispenser, out *int64) error {
 	switch {
 	case err != nil:
 		return d.Errf("parsing %s: %v", name, err)
-	case parsed == 0 || parsed > 1<<30:
+	case parsed == 0 || parsed > maxMaxBody:
 		return d.Errf("%s must be between 1 byte and 1 GiB", name)
 	}
 	*out = int64(parsed)

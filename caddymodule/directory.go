@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -25,13 +24,14 @@ func init() {
 // Directory is a Caddy module in the namespace step_up.directories: it knows
 // which MitID belongs to which user.
 type Directory interface {
-	// UUID returns the MitID UUID of a user, "" for one that is not known.
+	// UUID returns the MitID UUID of a user, "" for one that is not known. The
+	// name is in its canonical spelling: lower case, and normalized (NFKC).
 	UUID(user string) (string, error)
 }
 
 // FileDirectory reads users from a CSV file: a user name and a MitID UUID on
 // each line. Empty lines and lines that begin with # are skipped, and so is a
-// first line "user,uuid". User names are compared exactly.
+// first line "user,uuid". User names are compared without regard to case.
 //
 // The file is read again when it has changed. A file that then has a bad line,
 // or cannot be read, is reported in the log and leaves the users as they were.
@@ -109,15 +109,14 @@ func (f *FileDirectory) refresh() {
 	if err == nil && f.seen == versionOf(info) {
 		return
 	}
-	if err == nil {
-		f.stale = false // something new: worth a line again
-	}
 	var users map[string]string
 	if err == nil {
-		// What is remembered is the version that was there before reading: a
-		// file that changes meanwhile is read once more.
-		f.seen = versionOf(info)
-		users, _, err = readUsers(f.path)
+		var seen fileVersion
+		users, seen, err = readUsers(f.path)
+		if seen != (fileVersion{}) {
+			// It could be read, so whatever is wrong with it is news.
+			f.seen, f.stale = seen, false
+		}
 	}
 	if err != nil {
 		if !f.stale {
@@ -184,16 +183,17 @@ func parseUsers(path string, content []byte) (map[string]string, error) {
 		if first && strings.EqualFold(user, "user") && strings.EqualFold(uuid, "uuid") {
 			continue
 		}
+		user, err = canonicalUser(user)
 		switch {
+		case err != nil:
+			return nil, fmt.Errorf("%s:%d: %w", path, line, err)
 		case user == "":
 			return nil, fmt.Errorf("%s:%d: the user name is empty", path, line)
-		case !utf8.ValidString(user):
-			return nil, fmt.Errorf("%s:%d: the user name is not UTF-8", path, line)
 		case !uuidForm.MatchString(uuid):
 			return nil, fmt.Errorf("%s:%d: the second field is no UUID", path, line)
 		}
 		if _, ok := users[user]; ok {
-			return nil, fmt.Errorf("%s:%d: the user name is there already, further up", path, line)
+			return nil, fmt.Errorf("%s:%d: the user name is there already, further up, perhaps spelt otherwise", path, line)
 		}
 		users[user] = strings.ToLower(uuid)
 	}

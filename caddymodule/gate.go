@@ -4,12 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-stepup/stepup/caddymodule/page"
@@ -45,8 +45,12 @@ func (h *Handler) gate(w http.ResponseWriter, r *http.Request) *passage {
 	switch {
 	case r.Method == http.MethodConnect:
 		return v.refuse(problemMethod)
+	case !hasTarget(r):
+		return v.refuse(problemTarget)
 	case isEarlyData(r):
 		return v.refuse(problemEarly)
+	case isPrefetch(r):
+		return v.refuse(problemPrefetch)
 	}
 
 	engine, release, err := h.app.hold()
@@ -62,6 +66,10 @@ func (h *Handler) gate(w http.ResponseWriter, r *http.Request) *passage {
 	}
 	v.session, v.newSession = session, !had
 
+	if isPreflight(r) {
+		// It asks what another request may do, and does nothing itself.
+		return &passage{}
+	}
 	if !v.identify() {
 		return v.refuse(problemForbidden)
 	}
@@ -78,7 +86,12 @@ func (h *Handler) gate(w http.ResponseWriter, r *http.Request) *passage {
 // logs tells who.
 func (v *visit) identify() bool {
 	repl := v.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	v.user = repl.ReplaceAll(v.Handler.User, "")
+	user, err := canonicalUser(repl.ReplaceAll(v.Handler.User, ""))
+	if err != nil {
+		v.logger.Info("refusing a user name that nobody can have", zap.Error(err))
+		return false
+	}
+	v.user = user
 	if v.user == "" {
 		v.logger.Info("refusing a request without a user: check that users are signed in before step_up, and the option user")
 		return false
@@ -102,7 +115,7 @@ func (v *visit) identify() bool {
 
 // byHandle serves what a waiting page asks for about its approval.
 func (v *visit) byHandle() *passage {
-	if isCrossSite(v.r) {
+	if v.isCrossSite() {
 		return v.refuse(problemCrossSite)
 	}
 	a, err := v.engine.FindHandle(v.r.Context(), v.session, v.uuid, v.handle)
@@ -118,7 +131,7 @@ func (v *visit) byHandle() *passage {
 			return v.trouble(err)
 		}
 		if v.r.Method != http.MethodPost {
-			return v.backToPage()
+			return v.backToPage(a)
 		}
 		return v.show(a)
 	}
@@ -134,12 +147,10 @@ func (v *visit) byHandle() *passage {
 	case err != nil:
 		return v.trouble(err)
 	}
-	for _, name := range meaningful {
+	for name := range meaningfulHeaders(v.r.Header) {
 		delete(v.r.Header, name)
 	}
-	for name, values := range parked.Header {
-		v.r.Header[name] = values
-	}
+	maps.Copy(v.r.Header, parked.Header)
 	v.body, v.hasBody = parked.Body, true
 	setBody(v.r, parked.Body)
 	return v.byRequest()
@@ -155,8 +166,9 @@ func (v *visit) byRequest() *passage {
 		if err == nil && a.State == approval.Approved && !v.status {
 			return v.pass(a)
 		}
+		// Whatever else there is, or is the matter, comes up below.
 	}
-	if isCrossSite(v.r) {
+	if v.isCrossSite() {
 		return v.refuse(problemCrossSite)
 	}
 	if !v.hasBody && (!remembered || v.mode() == respondPage && v.r.Method == http.MethodPost) {
@@ -186,7 +198,7 @@ func (v *visit) byRequest() *passage {
 		return v.trouble(err)
 	}
 	if v.action == controlRestart && v.r.Method != http.MethodPost {
-		return v.backToPage()
+		return v.backToPage(a)
 	}
 	if a.State.Waiting() && v.mode() == respondHold {
 		a, err = v.holdOpen(a)
@@ -243,12 +255,13 @@ func (v *visit) ask() (approval.Ask, error) {
 		return approval.Ask{}, err
 	}
 	return approval.Ask{
-		Text:     shown,
-		Code:     code,
-		Action:   actions[v.Handler.Action],
-		IP:       ip.String(),
-		LoA:      v.loa,
-		Remember: time.Duration(v.Remember),
+		Text:      shown,
+		Code:      code,
+		Action:    actions[v.Handler.Action],
+		IP:        ip,
+		LoA:       v.loa,
+		Remember:  time.Duration(v.Remember),
+		Supersede: v.Supersede,
 	}, nil
 }
 
@@ -313,13 +326,23 @@ func (v *visit) pass(a approval.Approval) *passage {
 		// Without it, the client could not come back to what it is allowed.
 		giveSession(v.engine, v.w, v.r, v.session)
 	}
-	return &passage{grant, v.user}
+	return &passage{&grant, v.user}
 }
 
 // trouble answers what went wrong before there was an approval to speak of.
 func (v *visit) trouble(err error) *passage {
 	fieldError := (*text.FieldError)(nil)
+	conflict := (*approval.ConflictError)(nil)
+	limited := (*approval.LimitError)(nil)
 	switch {
+	case errors.As(err, &conflict):
+		v.logger.Info("refusing a request while its user is asked for another", zap.String("approval_id", conflict.Other.ID))
+		return v.answer(problemConflict, &conflict.Other)
+	case errors.As(err, &limited):
+		v.logger.Info("refusing a request of a user or address that has asked too often", zap.Duration("wait", limited.Wait))
+		p := problemLimited
+		p.retryAfter = limited.Wait
+		return v.refuse(p)
 	case errors.As(err, &fieldError):
 		v.logger.Info("refusing a request that cannot be shown on the phone", zap.Error(err))
 		p := problemInvalid
@@ -342,16 +365,12 @@ func (v *visit) trouble(err error) *passage {
 
 // backToPage sends a browser back to the page, after it has followed a control
 // link.
-func (v *visit) backToPage() *passage {
-	v.ours("")
-	target := v.r.URL.EscapedPath() + rawQuery(v.r)
-	if original, ok := v.r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		// What was rewritten on the way here is rewritten again.
-		rest, _, _ := cutControl(original.URL.RawQuery)
-		target = original.URL.EscapedPath()
-		if rest != "" {
-			target += "?" + rest
-		}
+func (v *visit) backToPage(a approval.Approval) *passage {
+	v.ours(publicState(a.State))
+	original := originalURL(v.r)
+	target := original.EscapedPath()
+	if rest, _ := cutControl(original.RawQuery); rest != "" {
+		target += "?" + rest
 	}
 	// One slash: two would name another host.
 	v.w.Header().Set("Location", "/"+strings.TrimLeft(target, `/\`))

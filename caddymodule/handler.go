@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -15,11 +14,10 @@ import (
 
 	"github.com/caddy-stepup/stepup/caddymodule/text"
 	"github.com/caddy-stepup/stepup/ciba"
-	"github.com/caddy-stepup/stepup/ciba/approval"
 )
 
 func init() {
-	caddy.RegisterModule(Handler{})
+	caddy.RegisterModule(new(Handler))
 }
 
 // Handler holds a request until its user has approved it with MitID, and
@@ -75,13 +73,31 @@ type Handler struct {
 	Hold caddy.Duration `json:"hold,omitempty"`
 
 	// MaxBody bounds the body of a request that needs an approval of its own,
-	// in bytes. The default is 1 MiB.
+	// in bytes, 1 GiB at most. The default is 1 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 
 	// RequireLoA is the level of assurance that the ID token must show at
 	// least: low, substantial or high. By default, the token's level is not
 	// looked at.
 	RequireLoA string `json:"require_loa,omitempty"`
+
+	// Headers hands what was verified to the upstream, in the request headers
+	// Step-Up-User, Step-Up-UUID, Step-Up-Approval (the approval's id) and
+	// Step-Up-Time (RFC 3339). What a client sends under these names never
+	// reaches the upstream of a gated route, whatever this option is; routes
+	// that are not gated have to remove them themselves. In the user's name,
+	// what is not printable ASCII is percent-encoded. The default is false.
+	Headers bool `json:"headers,omitempty"`
+
+	// Supersede makes a new request call off what its user is being asked for
+	// on this route, instead of being refused with 409. The default is false.
+	Supersede bool `json:"supersede,omitempty"`
+
+	// TrustedOrigins are other origins, such as https://portal.example.dk,
+	// whose pages may send requests here that start approvals. The browser
+	// names the origin for requests of scripts and forms; navigations by link
+	// from elsewhere get a page with a link that starts them from here.
+	TrustedOrigins []string `json:"trusted_origins,omitempty"`
 
 	// Policy names the rule. Remembered approvals of routes with the same
 	// policy, on one host and with the same settings, are the same approvals.
@@ -94,12 +110,16 @@ type Handler struct {
 	template *text.Template
 	loa      ciba.LoA
 	version  string
+	origins  *http.CrossOriginProtection
 }
 
-const defaultMaxBody = 1 << 20
+const (
+	defaultMaxBody = 1 << 20
+	maxMaxBody     = 1 << 30
+)
 
 // CaddyModule returns the Caddy module information.
-func (Handler) CaddyModule() caddy.ModuleInfo {
+func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "http.handlers.step_up",
 		New: func() caddy.Module { return new(Handler) },
@@ -117,6 +137,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && isPlain(server) {
+		h.logger.Warn("a gated route is served over plain HTTP: sessions can be read on the way unless a proxy in front has TLS",
+			zap.Strings("listen", server.Listen))
+	}
 	if h.User == "" {
 		h.User = "{http.auth.user.id}"
 	}
@@ -125,7 +149,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	if h.Text != "" {
 		if h.template, err = text.Parse(h.Text); err != nil {
-			return fmt.Errorf("parsing text: %w", err)
+			return err
 		}
 		if h.Remember > 0 && h.template.NeedsBody() {
 			return errors.New("text shows fields of one request, but with remember an approval is good for others: leave one of them out")
@@ -136,18 +160,28 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("parsing require_loa: %w", err)
 		}
 	}
+	h.origins = http.NewCrossOriginProtection()
+	for _, origin := range h.TrustedOrigins {
+		if err := h.origins.AddTrustedOrigin(origin); err != nil {
+			return fmt.Errorf("reading trusted_origins: %w", err)
+		}
+	}
 	if h.MaxBody == 0 {
 		h.MaxBody = defaultMaxBody
 	}
-	// What a person relies on when they approve. An approval given under other
-	// rules is not found.
-	rules, err := json.Marshal([]any{h.Policy, h.User, h.UUID, h.Text, h.Action, h.Remember, h.RequireLoA})
+	rules, err := json.Marshal(h.rules())
 	if err != nil {
 		return err
 	}
 	sum := sha256.Sum256(rules)
 	h.version = base64.RawURLEncoding.EncodeToString(sum[:])
 	return nil
+}
+
+// rules are what a person relies on when they approve. An approval that was
+// given under other rules is not found.
+func (h *Handler) rules() []any {
+	return []any{h.Policy, h.User, h.UUID, h.Text, h.Action, h.Remember, h.RequireLoA}
 }
 
 // Validate refuses settings that make no sense.
@@ -165,8 +199,8 @@ func (h *Handler) Validate() error {
 		return errors.New("remember must not be negative")
 	case h.Hold < 0:
 		return errors.New("hold must not be negative")
-	case h.MaxBody < 0:
-		return errors.New("max_body must not be negative")
+	case h.MaxBody < 0 || h.MaxBody > maxMaxBody:
+		return errors.New("max_body must be between 1 byte and 1 GiB")
 	case h.Remember > 0 && h.Policy == "":
 		return errors.New("a route with remember needs a policy: a name that no other route shares by chance")
 	}
@@ -193,27 +227,13 @@ var actions = map[string]string{
 
 // ServeHTTP passes the request on if it is approved, and answers it otherwise.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	// The only way to the handlers behind: with a grant.
-	if grant := h.gate(w, r); grant != nil {
-		setPlaceholders(r, grant)
-		return next.ServeHTTP(w, r)
+	passage := h.gate(w, r)
+	if passage == nil {
+		return nil
 	}
-	return nil
-}
-
-// passage is a request that may go on, and why.
-type passage struct {
-	approval.Grant
-	user string
-}
-
-func setPlaceholders(r *http.Request, p *passage) {
-	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	repl.Set("http.step_up.approval_id", p.ApprovalID)
-	repl.Set("http.step_up.user", p.user)
-	repl.Set("http.step_up.uuid", p.UUID)
-	repl.Set("http.step_up.approved_at", p.ApprovedAt.UTC().Format(time.RFC3339))
-	repl.Set("http.step_up.transaction_id", p.TransactionID)
+	passage.announce(h, r)
+	// The only way to the handlers behind.
+	return next.ServeHTTP(w, r)
 }
 
 // Interface guards

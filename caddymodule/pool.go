@@ -60,10 +60,12 @@ func (a *App) loadEngine() (*engine, error) {
 			return nil, err
 		}
 		made, err := approval.NewEngine(approval.Config{
-			Provider: a.client,
-			Store:    s.(*store).Store,
-			Secret:   a.secret,
-			Logger:   a.slog,
+			Provider:    a.client,
+			Store:       s.(*store).Store,
+			Secret:      a.secret,
+			Logger:      a.slog,
+			UserRate:    a.userRate,
+			AddressRate: a.addrRate,
 		})
 		if err != nil {
 			_, _ = stores.Delete(storeKey)

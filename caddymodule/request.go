@@ -6,13 +6,18 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"iter"
+	"maps"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
@@ -56,13 +61,40 @@ func takeSignals(r *http.Request) signals {
 			s.statusWait = min(time.Duration(seconds)*time.Second, maxStatusWait)
 		}
 	}
+	removeOurs(r)
+	s.takePreferences(r.Header.Values("Prefer"))
+	return s
+}
+
+// removeOurs removes every header of ours from a request, and every mention of
+// one in Connection: a proxy behind would take it for an order to drop what the
+// gate sets (RFC 9110 §7.6.1). Trailers go as a whole. They come after
+// everything that was decided, and nothing that is approved needs them.
+func removeOurs(r *http.Request) {
 	for name := range r.Header {
 		if isOurs(name) {
 			delete(r.Header, name)
 		}
 	}
-	s.takePreferences(r.Header.Values("Prefer"))
-	return s
+	r.Trailer = nil
+	delete(r.Header, "Trailer")
+	lines, ok := r.Header["Connection"]
+	if !ok {
+		return
+	}
+	var kept []string
+	for _, line := range lines {
+		for option := range strings.SplitSeq(line, ",") {
+			if option = strings.TrimSpace(option); option != "" && !isOurs(option) {
+				kept = append(kept, option)
+			}
+		}
+	}
+	if len(kept) == 0 {
+		delete(r.Header, "Connection")
+		return
+	}
+	r.Header["Connection"] = []string{strings.Join(kept, ", ")}
 }
 
 // isOurs tells whether a header would be read as one of the gate's, by a
@@ -72,14 +104,13 @@ func isOurs(name string) bool {
 	if len(name) < len(prefix) {
 		return false
 	}
-	folded := strings.NewReplacer("_", "-", ".", "-").Replace(name[:len(prefix)])
-	return strings.EqualFold(folded, prefix)
+	return fold(name[:len(prefix)]) == prefix
 }
 
 // takePreferences reads what matters here of Prefer (RFC 7240).
 func (s *signals) takePreferences(values []string) {
 	for _, value := range values {
-		for preference := range strings.SplitSeq(value, ",") {
+		for preference := range listElements(value) {
 			preference, _, _ = strings.Cut(preference, ";")
 			name, value, _ := strings.Cut(preference, "=")
 			switch strings.ToLower(strings.TrimSpace(name)) {
@@ -95,6 +126,23 @@ func (s *signals) takePreferences(values []string) {
 	}
 }
 
+// listElements splits a list at its commas, but for those in quoted strings
+// (RFC 9110 §5.6.1).
+func listElements(list string) iter.Seq[string] {
+	var quoted, escaped bool
+	return strings.FieldsFuncSeq(list, func(r rune) bool {
+		switch {
+		case escaped:
+			escaped = false
+		case quoted && r == '\\':
+			escaped = true
+		case r == '"':
+			quoted = !quoted
+		}
+		return r == ',' && !quoted
+	})
+}
+
 // controlForm is what the forms and links of a waiting page send.
 var controlForm = regexp.MustCompile(`^step_up=(continue|restart|cancel)&step_up_approval=([A-Za-z0-9._-]{1,128})$`)
 
@@ -107,14 +155,16 @@ func (s *signals) takeControl(r *http.Request) error {
 	var found []string
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
-		rest, last, ok := cutControl(r.URL.RawQuery)
-		if !ok {
+		_, control := cutControl(originalURL(r).RawQuery)
+		if control == "" {
 			return nil
 		}
-		if found = controlForm.FindStringSubmatch(last); found == nil {
-			return nil
+		found = controlForm.FindStringSubmatch(control)
+		// A rewrite may have put it anywhere, or left it out.
+		if i := strings.LastIndex(r.URL.RawQuery, control); i >= 0 {
+			before, after := r.URL.RawQuery[:i], r.URL.RawQuery[i+len(control):]
+			r.URL.RawQuery = strings.TrimSuffix(before, "&") + after
 		}
-		r.URL.RawQuery = rest
 	case http.MethodPost:
 		if !isForm(r) || r.ContentLength <= 0 || r.ContentLength > maxControl {
 			return nil
@@ -147,18 +197,26 @@ const (
 	controlCancel   = "cancel"
 )
 
-// cutControl splits the control off a raw query.
-func cutControl(query string) (rest, control string, ok bool) {
+// cutControl splits the control off a raw query; it is empty where there is
+// none.
+func cutControl(query string) (rest, control string) {
 	i := strings.LastIndex(query, "step_up=")
 	switch {
-	case i < 0:
-		return query, "", false
+	case i < 0 || i > 0 && query[i-1] != '&' || !controlForm.MatchString(query[i:]):
+		return query, ""
 	case i == 0:
-		return "", query, true
-	case query[i-1] != '&':
-		return query, "", false
+		return "", query
 	}
-	return query[:i-1], query[i:], true
+	return query[:i-1], query[i:]
+}
+
+// originalURL is the URL as the client sent it: what was rewritten on the way
+// here is rewritten again when the client comes back.
+func originalURL(r *http.Request) *url.URL {
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && original.URL != nil {
+		return original.URL
+	}
+	return r.URL
 }
 
 // controlLink is the link that sends a control from a page of a GET request.
@@ -209,28 +267,48 @@ func setBody(r *http.Request, body []byte) {
 	if len(body) > 0 || r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch {
 		r.Header.Set("Content-Length", strconv.Itoa(len(body)))
 	}
-	// Trailers are not part of what is approved.
-	r.Trailer = nil
-	r.Header.Del("Trailer")
 }
 
-// meaningful are the headers that change what a request does: how its body is
-// read, and for some applications which method and path it has. What is
-// approved is bound to them.
-var meaningful = []string{
-	"Content-Type", "Content-Encoding", "Content-Range",
-	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
-	"X-Original-Url", "X-Rewrite-Url",
+// meaningful are the headers, folded, that change what a request does: how its
+// body is read, and for some applications which method, path and host it has.
+// What is approved is bound to them.
+var meaningful = map[string]bool{
+	"content-type": true, "content-encoding": true, "content-range": true,
+	"x-http-method-override": true, "x-http-method": true, "x-method-override": true,
+	"x-original-method": true, "x-forwarded-method": true,
+	"x-original-url": true, "x-original-uri": true, "x-rewrite-url": true,
+	"x-forwarded-uri": true, "x-forwarded-prefix": true, "x-original-host": true,
 }
+
+// meaningfulHeaders are those of a request, in every spelling that something
+// behind could take for them.
+func meaningfulHeaders(h http.Header) http.Header {
+	found := make(http.Header)
+	for name, values := range h {
+		if meaningful[fold(name)] {
+			found[name] = values
+		}
+	}
+	return found
+}
+
+// fold is a header's name as a server reads it that folds case, underscores
+// and dots.
+func fold(name string) string { return strings.ToLower(aliases.Replace(name)) }
+
+var aliases = strings.NewReplacer("_", "-", ".", "-")
 
 // fingerprint is a hash over everything that makes this request another one
 // than any other.
 func fingerprint(r *http.Request, body []byte) []byte {
 	h := sha256.New()
 	var length [8]byte
-	add := func(part string) {
-		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
+	count := func(n int) {
+		binary.BigEndian.PutUint64(length[:], uint64(n))
 		h.Write(length[:])
+	}
+	add := func(part string) {
+		count(len(part))
 		io.WriteString(h, part)
 	}
 	add(r.Method)
@@ -238,11 +316,12 @@ func fingerprint(r *http.Request, body []byte) []byte {
 	add(r.Host)
 	add(r.URL.EscapedPath())
 	add(rawQuery(r))
-	for _, name := range meaningful {
-		values := r.Header[name]
-		binary.BigEndian.PutUint64(length[:], uint64(len(values)))
-		h.Write(length[:])
-		for _, value := range values {
+	headers := meaningfulHeaders(r.Header)
+	count(len(headers))
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		add(name)
+		count(len(headers[name]))
+		for _, value := range headers[name] {
 			add(value)
 		}
 	}
@@ -320,18 +399,62 @@ func prefersHTML(accept []string) bool {
 	return html > 0 && html >= other
 }
 
-// crossOrigin applies the rules of [http.CrossOriginProtection] to every
-// method: here, a GET may have effects as well.
-var crossOrigin = http.NewCrossOriginProtection()
-
-func isCrossSite(r *http.Request) bool {
-	asPost := *r
+// isCrossSite tells whether another site has made the browser send the request.
+// It applies the rules of [http.CrossOriginProtection] to every method: here, a
+// GET may have effects as well.
+func (v *visit) isCrossSite() bool {
+	asPost := *v.r
 	asPost.Method = http.MethodPost
-	return crossOrigin.Check(&asPost) != nil
+	return v.origins.Check(&asPost) != nil
+}
+
+// isPreflight tells whether the request is a CORS preflight as browsers send
+// them (Fetch, "CORS-preflight fetch"): without content, and without a header
+// by which an application could take it for another request.
+func isPreflight(r *http.Request) bool {
+	if r.Method != http.MethodOptions || r.ContentLength != 0 || len(r.TransferEncoding) > 0 ||
+		r.Header.Get("Origin") == "" || r.Header.Get("Access-Control-Request-Method") == "" {
+		return false
+	}
+	return len(meaningfulHeaders(r.Header)) == 0
 }
 
 // isEarlyData tells whether the request could be a replay by somebody who
 // cannot read it: it came before the TLS handshake was complete (RFC 8470).
 func isEarlyData(r *http.Request) bool {
-	return r.TLS != nil && !r.TLS.HandshakeComplete || r.Header.Get("Early-Data") == "1"
+	// A proxy in front says so with "1", and whatever else is said counts as
+	// that (RFC 8470 §5.1).
+	return r.TLS != nil && !r.TLS.HandshakeComplete || len(r.Header.Values("Early-Data")) > 0
+}
+
+// isPlain tells whether a server is reached without TLS from other machines.
+func isPlain(s *caddyhttp.Server) bool {
+	if len(s.TLSConnPolicies) > 0 {
+		return false
+	}
+	return slices.ContainsFunc(s.Listen, func(listen string) bool {
+		address, err := caddy.ParseNetworkAddress(listen)
+		if err != nil || address.IsUnixNetwork() || address.IsFdNetwork() {
+			return false
+		}
+		ip, err := netip.ParseAddr(address.Host)
+		return !strings.EqualFold(address.Host, "localhost") && (err != nil || !ip.IsLoopback())
+	})
+}
+
+// isPrefetch tells whether the browser asks on its own, for a page that its
+// user may want to see. Nobody has decided anything yet.
+func isPrefetch(r *http.Request) bool {
+	for _, name := range []string{"Sec-Purpose", "Purpose", "X-Moz"} {
+		if strings.Contains(strings.ToLower(r.Header.Get(name)), "prefetch") {
+			return true
+		}
+	}
+	return false
+}
+
+// hasTarget tells whether the request names a path. Other forms of a target
+// (RFC 9112 §3.2) are not for a route: matchers do not see what they mean.
+func hasTarget(r *http.Request) bool {
+	return r.URL.Opaque == "" && strings.HasPrefix(r.URL.Path, "/")
 }

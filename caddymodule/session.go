@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddy-stepup/stepup/ciba/approval"
@@ -41,26 +42,28 @@ func takeSession(e *approval.Engine, r *http.Request, token string) (s approval.
 // removeCookies takes the session cookies out of a request, and leaves every
 // other byte of the Cookie header as it is.
 func removeCookies(h http.Header) {
-	lines := h["Cookie"]
 	var kept []string
-	for _, line := range lines {
+	for _, line := range h["Cookie"] {
 		pairs := strings.Split(line, ";")
-		rest := pairs[:0]
-		for _, pair := range pairs {
-			name, _, _ := strings.Cut(strings.TrimSpace(pair), "=")
-			if name != secureCookie && name != plainCookie {
-				rest = append(rest, pair)
-			}
-		}
-		if len(rest) > 0 {
+		rest := slices.DeleteFunc(slices.Clone(pairs), isSessionCookie)
+		switch {
+		case len(rest) == len(pairs):
+			kept = append(kept, line)
+		case len(rest) > 0:
 			kept = append(kept, strings.TrimPrefix(strings.Join(rest, ";"), " "))
 		}
 	}
 	if len(kept) == 0 {
-		h.Del("Cookie")
+		delete(h, "Cookie")
 		return
 	}
 	h["Cookie"] = kept
+}
+
+func isSessionCookie(pair string) bool {
+	name, _, _ := strings.Cut(pair, "=")
+	name = strings.TrimSpace(name)
+	return name == secureCookie || name == plainCookie
 }
 
 // giveSession hands a new session to the client: as a cookie, and to clients

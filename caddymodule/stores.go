@@ -64,6 +64,12 @@ type RedisStore struct {
 	// the URLs name sentinels.
 	MasterName string `json:"master_name,omitempty"`
 
+	// SentinelUsername and SentinelPassword are for the sentinels themselves,
+	// where they want any; what the URLs have is for the primary. Placeholders
+	// are resolved.
+	SentinelUsername string `json:"sentinel_username,omitempty"`
+	SentinelPassword string `json:"sentinel_password,omitempty"`
+
 	// Cluster says that the URLs name nodes of a Redis Cluster. It is needed
 	// only when there is one URL; several without a MasterName mean a cluster.
 	Cluster bool `json:"cluster,omitempty"`
@@ -97,7 +103,25 @@ func (s *RedisStore) Provision(caddy.Context) error {
 		}
 		s.options.URLs = append(s.options.URLs, resolved)
 	}
-	s.poolKey = poolKey("redis", strings.Join(s.options.URLs, " "), s.MasterName, fmt.Sprint(s.Cluster), s.Prefix)
+	for _, f := range []struct {
+		name, value string
+		out         *string
+	}{
+		{"sentinel_username", s.SentinelUsername, &s.options.SentinelUsername},
+		{"sentinel_password", s.SentinelPassword, &s.options.SentinelPassword},
+	} {
+		if f.value == "" {
+			continue
+		}
+		if s.MasterName == "" {
+			return fmt.Errorf("%s is for sentinels: it needs master_name", f.name)
+		}
+		var err error
+		if *f.out, err = resolve(f.name, f.value); err != nil {
+			return err
+		}
+	}
+	s.poolKey = poolKey("redis", strings.Join(s.options.URLs, " "), s.MasterName, s.options.SentinelUsername, s.options.SentinelPassword, fmt.Sprint(s.Cluster), s.Prefix)
 	opened, err := redisstore.Open(s.options)
 	if err != nil {
 		return err
@@ -114,9 +138,11 @@ func (s *RedisStore) PoolKey() string { return s.poolKey }
 // UnmarshalCaddyfile sets up the module from Caddyfile tokens. Syntax:
 //
 //	store redis <url...> {
-//	    master_name <name>
+//	    master_name       <name>
+//	    sentinel_username <name>
+//	    sentinel_password <password>
 //	    cluster
-//	    prefix      <prefix>
+//	    prefix            <prefix>
 //	}
 func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume module name
@@ -130,18 +156,22 @@ func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if err := oneString(d, &s.MasterName); err != nil {
 				return err
 			}
+		case "sentinel_username":
+			if err := oneString(d, &s.SentinelUsername); err != nil {
+				return err
+			}
+		case "sentinel_password":
+			if err := oneString(d, &s.SentinelPassword); err != nil {
+				return err
+			}
 		case "prefix":
 			if err := oneString(d, &s.Prefix); err != nil {
 				return err
 			}
 		case "cluster":
-			if s.Cluster {
-				return d.Err("cluster already specified")
+			if err := oneFlag(d, &s.Cluster); err != nil {
+				return err
 			}
-			if d.NextArg() {
-				return d.ArgErr()
-			}
-			s.Cluster = true
 		default:
 			return d.Errf("unrecognized subdirective '%s'", name)
 		}

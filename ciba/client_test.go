@@ -2,6 +2,7 @@ package ciba
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -124,6 +125,9 @@ func TestRedaction(t *testing.T) {
 		if strings.Contains(b.String(), secret) {
 			t.Errorf("%s logged shows the secret: %s", name, b.String())
 		}
+	}
+	if b, err := json.Marshal(Tokens{IDToken: secret}); err != nil || strings.Contains(string(b), secret) {
+		t.Errorf("tokens become %s in JSON, error %v", b, err)
 	}
 	if got := fmt.Sprint(c); !strings.Contains(got, testIssuer) {
 		t.Errorf("client prints as %q, without its issuer", got)

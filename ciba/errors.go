@@ -40,7 +40,9 @@ var (
 
 	// ErrConfiguration says that the provider rejects this client or the form
 	// of its requests (invalid_client, invalid_request, unauthorized_client,
-	// …): an operator has to act, trying again does not help.
+	// …), or that its metadata do not fit the client, or that a call's
+	// arguments are such that no request was sent: an operator or programmer
+	// has to act, trying again does not help.
 	ErrConfiguration = errors.New("client or request not accepted by the provider")
 
 	// ErrProvider says that the provider ended the request with an error of

@@ -77,6 +77,10 @@ const (
 	// Invalid means that the request cannot be shown on the phone in full and
 	// without doubt.
 	Invalid State = "invalid"
+
+	// CrossSite means that the request came from another site. A GET page has a
+	// link that asks for it again, from here.
+	CrossSite State = "cross_site"
 )
 
 // View is what one page shows. The zero value of a field leaves out what it
@@ -228,7 +232,12 @@ func (d data) CanContinue() bool { return d.IsPending() && d.IsPost() && d.Handl
 
 // CanCheck reports whether the page has a link to itself: where nothing has
 // been started, it is the way to try again.
-func (d data) CanCheck() bool { return !d.IsPost() && (d.IsPending() || d.MayRetry()) }
+func (d data) CanCheck() bool {
+	return !d.IsPost() && (d.IsPending() || d.MayRetry() || d.IsCrossSite())
+}
+
+// IsCrossSite reports whether the request came from another site.
+func (d data) IsCrossSite() bool { return d.State == CrossSite }
 
 // CanCancel reports whether the page has a control that withdraws the approval.
 func (d data) CanCancel() bool { return d.IsPending() && d.controls(d.CancelURL) }

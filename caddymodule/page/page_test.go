@@ -16,7 +16,7 @@ import (
 
 var states = []State{
 	Pending, Denied, Expired, Cancelled, Failed, Spent,
-	Unavailable, Forbidden, Conflict, Limited, Invalid,
+	Unavailable, Forbidden, Conflict, Limited, Invalid, CrossSite,
 }
 
 var methods = []string{http.MethodGet, http.MethodPost}
@@ -276,6 +276,7 @@ func TestRender_controls(t *testing.T) {
 		Conflict:    {"GET": {retryLink}},
 		Limited:     {"GET": {retryLink}},
 		Invalid:     {},
+		CrossSite:   {"GET": {{"Continue", "?a=1"}}},
 	}
 	for _, s := range states {
 		for _, m := range methods {

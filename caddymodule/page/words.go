@@ -7,6 +7,7 @@ type words struct {
 
 	Pending, Denied, Expired, Cancelled, Failed, Spent      message
 	Unavailable, Forbidden, Conflict, Limited, Invalid      message
+	CrossSite                                               message
 	TextInApp, TextOfRequest, CodeLabel, DetailLabel, Quote string
 
 	StepsHeading, StepOpen, StepCompare, StepCompareCode, StepApprove string
@@ -59,6 +60,8 @@ func (w *words) message(s State) *message {
 		return &w.Limited
 	case Invalid:
 		return &w.Invalid
+	case CrossSite:
+		return &w.CrossSite
 	}
 	return nil
 }
@@ -77,6 +80,7 @@ var danish = words{
 	Conflict:    message{"En anden anmodning venter", "Du har allerede en anmodning i MitID app. Svar på den først. Har du ikke selv startet den, så afvis den. Intet er blevet udført her."},
 	Limited:     message{"For mange forsøg", "Der er bedt om godkendelse for mange gange på kort tid. Intet er blevet udført."},
 	Invalid:     message{"Anmodningen kan ikke godkendes", "Den indeholder noget, der ikke kan vises helt og tydeligt i MitID app. Intet er blevet udført. Gå tilbage, ret det, og prøv igen."},
+	CrossSite:   message{"Du kom fra et andet websted", "En godkendelse kan kun startes her på siden. Intet er blevet udført. Har du ikke selv bedt om dette, så luk siden."},
 
 	TextInApp:     "Teksten i MitID app",
 	TextOfRequest: "Anmodningen",
@@ -132,6 +136,7 @@ var english = words{
 	Conflict:    message{"Another request is waiting", "You already have a request in the MitID app. Answer that one first. If you did not start it yourself, refuse it. Nothing has been carried out here."},
 	Limited:     message{"Too many attempts", "Approval has been asked for too many times in a short while. Nothing has been carried out."},
 	Invalid:     message{"The request cannot be approved", "It contains something that cannot be shown in full and clearly in the MitID app. Nothing has been carried out. Go back, correct it and try again."},
+	CrossSite:   message{"You came from another site", "An approval can only be started on this site itself. Nothing has been carried out. If you did not ask for this yourself, close the page."},
 
 	TextInApp:     "The text in the MitID app",
 	TextOfRequest: "The request",

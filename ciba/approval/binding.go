@@ -3,6 +3,7 @@ package approval
 import (
 	"encoding/base64"
 	"errors"
+	"net/netip"
 	"strings"
 )
 
@@ -66,9 +67,26 @@ func (k keys) place(b Binding) (Tag, Key) {
 	return k.ownerOf(b.UUID), Key(key)
 }
 
+// slotOf is what a person can be asked for once at a time: whatever one policy
+// wants to be approved.
+func (k keys) slotOf(b Binding) Tag { return tag(k.slot, []byte(b.Policy)) }
+
 // ownerOf groups a person's records by the MitID that would be asked, not by
 // the user name: two names for one phone are one owner.
 func (k keys) ownerOf(uuid string) Tag { return tag(k.owner, canonicalUUID(uuid)) }
+
+// addressOf is the budget that an address belongs to. Whoever has an IPv6
+// address has the /64 around it.
+func (k keys) addressOf(ip netip.Addr) Tag {
+	bits := 128
+	if ip = ip.Unmap().WithZone(""); ip.Is6() {
+		bits = 64
+	}
+	if prefix, err := ip.Prefix(min(bits, ip.BitLen())); err == nil {
+		ip = prefix.Addr()
+	}
+	return tag(k.address, ip.AsSlice())
+}
 
 // canonicalUUID folds the case of a UUID, the only freedom in its spelling
 // (RFC 9562 §4).

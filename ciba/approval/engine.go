@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 
 	"github.com/caddy-stepup/stepup/ciba"
 )
@@ -33,6 +36,15 @@ const (
 	// rereadTime is how often a waiting request reads its approval although no
 	// news came: news can be lost.
 	rereadTime = 10 * time.Second
+
+	// presenceTime is how long after its last sign a client is taken to wait:
+	// long enough for a browser that sleeps while its user is in the MitID app
+	// on the same phone. Then the question is taken back.
+	presenceTime = 2 * time.Minute
+
+	// limitedTime is how long a start that a budget refused is remembered, for
+	// the requests that have joined it.
+	limitedTime = time.Second
 
 	// cancelTime bounds a cancellation at the provider.
 	cancelTime = 10 * time.Second
@@ -72,9 +84,49 @@ type Config struct {
 	// one that discards.
 	Logger *slog.Logger
 
+	// UserRate and AddressRate are the budgets of starts for one person and
+	// from one client address, where an IPv6 address counts with all of its
+	// /64. The defaults are [DefaultUserRate] and [DefaultAddressRate]; a
+	// negative Burst is no limit.
+	UserRate, AddressRate Rate
+
 	// MaxPolls bounds the polls that are under way at once, 256 by default.
 	MaxPolls int
 }
+
+// The default budgets, and the pause after a refusal: whoever has just said no
+// is not to be asked again and again until they say yes.
+var (
+	DefaultUserRate    = Rate{Burst: 5, Per: 2 * time.Minute}
+	DefaultAddressRate = Rate{Burst: 30, Per: 10 * time.Second}
+
+	refusalPenalty = Penalty{First: 30 * time.Second, Longest: 15 * time.Minute, Memory: time.Hour}
+)
+
+// LimitError says that a budget is spent, or that the person has just refused.
+type LimitError struct {
+	// Wait is how long it is until a start may be tried again.
+	Wait time.Duration
+}
+
+// Error tells the wait.
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("too many approvals were asked for: wait %s", e.Wait.Round(time.Second))
+}
+
+// ConflictError says that the person is being asked for something else under
+// the same policy.
+type ConflictError struct {
+	// Other is what they are being asked. Its text is empty when it belongs to
+	// another session.
+	Other Approval
+}
+
+// Error says what is the matter.
+func (e *ConflictError) Error() string { return ErrBusy.Error() }
+
+// Is makes the error match [ErrBusy].
+func (e *ConflictError) Is(target error) bool { return target == ErrBusy }
 
 // Engine starts approvals, waits for them, collects their answers and lets
 // them be used. It is safe for concurrent use.
@@ -83,7 +135,10 @@ type Engine struct {
 	store    Store
 	keys     keys
 	logger   *slog.Logger
+	user     Rate
+	address  Rate
 	waiters  waiters
+	starts   singleflight.Group
 	slots    chan struct{} // one for each poll under way
 	freed    chan struct{} // tells the poller of a free slot
 
@@ -105,10 +160,18 @@ func NewEngine(c Config) (*Engine, error) {
 		store:    c.Store,
 		keys:     k,
 		logger:   c.Logger,
+		user:     c.UserRate,
+		address:  c.AddressRate,
 		freed:    make(chan struct{}, 1),
 	}
 	if e.logger == nil {
 		e.logger = slog.New(slog.DiscardHandler)
+	}
+	if e.user == (Rate{}) {
+		e.user = DefaultUserRate
+	}
+	if e.address == (Rate{}) {
+		e.address = DefaultAddressRate
 	}
 	if c.MaxPolls <= 0 {
 		c.MaxPolls = 256
@@ -145,7 +208,7 @@ type Ask struct {
 	Action string
 
 	// IP is the client's address; the provider uses it as risk data.
-	IP string
+	IP netip.Addr
 
 	// LoA is the level of assurance that the ID token must show at least.
 	LoA ciba.LoA
@@ -153,6 +216,10 @@ type Ask struct {
 	// Remember is how long an approval under a binding without fingerprint is
 	// good, counted from the answer. One-time approvals ignore it.
 	Remember time.Duration
+
+	// Supersede calls off what the person is being asked under the same
+	// policy. Without it, that stands, and Begin returns a [ConflictError].
+	Supersede bool
 }
 
 // Approval is an approval as it was when it was read.
@@ -213,13 +280,14 @@ const (
 	outcomeField = "outcome"
 )
 
-// Find returns the approval for a binding, or [ErrNotFound].
+// Find returns the approval for a binding, or [ErrNotFound]. Whoever asks is
+// taken to wait for the answer.
 func (e *Engine) Find(ctx context.Context, b Binding) (Approval, error) {
 	if err := b.check(); err != nil {
 		return Approval{}, err
 	}
 	owner, key := e.keys.place(b)
-	rec, err := e.store.Get(ctx, owner, key)
+	rec, err := e.store.Touch(ctx, owner, key, presenceTime)
 	if err != nil {
 		return Approval{}, storeError("reading an approval", err)
 	}
@@ -233,7 +301,7 @@ func (e *Engine) FindHandle(ctx context.Context, s Session, uuid, handle string)
 	if !ok || !s.Valid() {
 		return Approval{}, ErrNotFound
 	}
-	rec, err := e.store.Get(ctx, e.keys.ownerOf(uuid), key)
+	rec, err := e.store.Touch(ctx, e.keys.ownerOf(uuid), key, presenceTime)
 	if err != nil {
 		return Approval{}, storeError("reading an approval", err)
 	}
@@ -251,24 +319,42 @@ func (e *Engine) FindHandle(ctx context.Context, s Session, uuid, handle string)
 // over.
 //
 // ask is called when something is to be started, and an error of it is
-// returned as it is. An approval that could not be started is returned as it
+// returned as it is. A [*ConflictError] or [*LimitError] says why nothing may
+// be started now. An approval that could not be started is returned as it
 // ended; an error means that nothing was started. ctx does not bound the start
 // itself: once somebody's phone may ring, the record of it is made.
 func (e *Engine) Begin(ctx context.Context, b Binding, restart string, ask func() (Ask, error)) (Approval, error) {
-	found, err := e.Find(ctx, b)
-	switch {
-	case err == nil && (found.State.Live() || restart == "" || found.ID != restart):
-		return found, nil
-	case err != nil && !errors.Is(err, ErrNotFound):
+	if err := b.check(); err != nil {
 		return Approval{}, err
+	}
+	ref := Ref{ID: rand.Text()}
+	ref.Owner, ref.Key = e.keys.place(b)
+	rec, err := e.store.Touch(ctx, ref.Owner, ref.Key, presenceTime)
+	switch {
+	case err == nil && (rec.State.Live() || restart == "" || rec.ID != restart):
+		return e.view(rec), nil
+	case err != nil && !errors.Is(err, ErrNotFound):
+		return Approval{}, storeError("reading an approval", err)
 	}
 	a, err := ask()
 	if err != nil {
 		return Approval{}, err
 	}
+	// Identical requests of this gateway share one start, and so one draw on
+	// the budgets.
+	begun := e.starts.DoChan(string(ref.Key[:])+restart, func() (any, error) {
+		return e.begin(context.WithoutCancel(ctx), b, ref, restart, a)
+	})
+	select {
+	case r := <-begun:
+		return r.Val.(Approval), r.Err
+	case <-ctx.Done():
+		return Approval{}, ctx.Err()
+	}
+}
 
-	ref := Ref{ID: rand.Text()}
-	ref.Owner, ref.Key = e.keys.place(b)
+// begin starts an approval, unless another gateway does so at the same time.
+func (e *Engine) begin(ctx context.Context, b Binding, ref Ref, restart string, a Ask) (Approval, error) {
 	p := plan{
 		UUID:      b.UUID,
 		Text:      a.Text,
@@ -286,7 +372,7 @@ func (e *Engine) Begin(ctx context.Context, b Binding, restart string, ask func(
 	hint, err := ciba.MitIDHint{
 		UUID:          b.UUID,
 		ReferenceText: a.Text,
-		IP:            a.IP,
+		IP:            a.IP.String(),
 		Action:        a.Action,
 		ReferenceID:   ref.ID,
 		Nonce:         p.Nonce,
@@ -294,32 +380,92 @@ func (e *Engine) Begin(ctx context.Context, b Binding, restart string, ask func(
 	if err != nil {
 		return Approval{}, err
 	}
+	if restart != "" {
+		// Before the ended record is replaced: it must stay if the budget says
+		// no, for it is what keeps the request from starting by itself.
+		if err := e.take(ctx, ref.Owner, a.IP); err != nil {
+			return Approval{}, err
+		}
+	}
+	rec, created, err := e.create(ctx, b, ref, restart, p)
+	if other := rec; errors.Is(err, ErrBusy) && a.Supersede {
+		if _, err := e.Cancel(ctx, e.view(other)); err != nil {
+			return Approval{}, err
+		}
+		rec, created, err = e.create(ctx, b, ref, restart, p)
+	}
+	switch {
+	case errors.Is(err, ErrBusy):
+		other := e.view(rec)
+		if rec.Session != tag(e.keys.session, b.Session.secret[:]) {
+			other.Text, other.Code = "", ""
+		}
+		return Approval{}, &ConflictError{other}
+	case err != nil:
+		return Approval{}, storeError("creating an approval", err)
+	case !created:
+		return e.view(rec), nil
+	}
+	if restart == "" {
+		// After the record exists: of requests that come together, one draws
+		// on the budget, and a person who is being asked draws no more.
+		if err := e.take(ctx, ref.Owner, a.IP); err != nil {
+			c := Change{Event: EventFail, Reason: ReasonLimited, Keep: limitedTime}
+			if _, changeErr := e.change(ctx, rec, c); changeErr != nil && !isTransition(changeErr) {
+				return Approval{}, storeError("recording a start that was refused", changeErr)
+			}
+			return Approval{}, err
+		}
+	}
+	return e.start(ctx, rec, p, hint)
+}
+
+// create makes the record of a start.
+func (e *Engine) create(ctx context.Context, b Binding, ref Ref, restart string, p plan) (Record, bool, error) {
 	sealed, err := sealJSON(e.keys.seal, ref, planField, p)
 	if err != nil {
-		return Approval{}, err
+		return Record{}, false, err
 	}
-
 	// The poll is scheduled before the record exists: if this gateway dies in
 	// between, the queue holds a name that means nothing. The other way round,
 	// nobody would ever look after the record.
 	if err := e.store.Schedule(ctx, ref, startTime); err != nil {
-		return Approval{}, storeError("scheduling polls", err)
+		return Record{}, false, err
 	}
-	rec, created, err := e.store.Create(ctx, New{
-		Ref:     ref,
-		Session: tag(e.keys.session, b.Session.secret[:]),
-		Plan:    sealed,
-		Lasts:   startTime,
-		Keep:    keepTime,
-		Replace: restart,
+	return e.store.Create(ctx, New{
+		Ref:      ref,
+		Session:  tag(e.keys.session, b.Session.secret[:]),
+		Slot:     e.keys.slotOf(b),
+		Plan:     sealed,
+		Presence: presenceTime,
+		Lasts:    startTime,
+		Keep:     keepTime,
+		Replace:  restart,
 	})
-	if err != nil {
-		return Approval{}, storeError("creating an approval", err)
+}
+
+// take draws on the budgets of the address and of the person.
+func (e *Engine) take(ctx context.Context, owner Tag, ip netip.Addr) error {
+	for _, budget := range []struct {
+		counter Tag
+		rate    Rate
+	}{
+		{e.keys.addressOf(ip), e.address},
+		{owner, e.user},
+	} {
+		if budget.rate.Burst < 0 {
+			// Without a budget, there is still the pause after a refusal.
+			budget.rate = Rate{Burst: 1}
+		}
+		wait, err := e.store.Take(ctx, budget.counter, budget.rate)
+		switch {
+		case err != nil:
+			return storeError("counting starts", err)
+		case wait > 0:
+			return &LimitError{wait}
+		}
 	}
-	if !created {
-		return e.view(rec), nil
-	}
-	return e.start(context.WithoutCancel(ctx), rec, p, hint)
+	return nil
 }
 
 // start asks the provider, once, and records what it said.
@@ -327,11 +473,13 @@ func (e *Engine) start(ctx context.Context, rec Record, p plan, hint string) (Ap
 	started, err := e.provider.Start(ctx, ciba.Request{LoginHintToken: hint})
 	if err != nil {
 		c := startFailure(err)
-		c.Ref = rec.Ref
 		e.logEnd(ctx, rec.ID, c, err)
-		ended, err := e.change(ctx, c)
+		ended, err := e.change(ctx, rec, c)
 		if err != nil && !isTransition(err) {
 			return Approval{}, storeError("recording a start that failed", err)
+		}
+		if c.Event == EventDeny {
+			e.refused(ctx, rec)
 		}
 		return e.view(ended), nil
 	}
@@ -343,8 +491,7 @@ func (e *Engine) start(ctx context.Context, rec Record, p plan, hint string) (Ap
 		e.cancelAtProvider(ctx, rec.ID, started.AuthReqID)
 		return Approval{}, err
 	}
-	begun, err := e.changeWithin(ctx, startTime/3, Change{
-		Ref:      rec.Ref,
+	begun, err := e.changeWithin(ctx, startTime/3, rec, Change{
 		Event:    EventStarted,
 		Plan:     sealed,
 		Interval: started.Interval,
@@ -408,7 +555,7 @@ func (e *Engine) Wait(ctx context.Context, a Approval, atMost time.Duration) (Ap
 		case <-news:
 		case <-again.C:
 		}
-		rec, err := e.store.Get(ctx, a.Owner, a.Key)
+		rec, err := e.store.Touch(ctx, a.Owner, a.Key, presenceTime)
 		switch {
 		case errors.Is(err, ErrNotFound) || err == nil && rec.ID != a.ID:
 			return a, ErrNotFound
@@ -445,7 +592,7 @@ func (e *Engine) Use(ctx context.Context, b Binding, a Approval) (Grant, error) 
 		return Grant{}, ErrNotApproved
 	}
 	if b.oneTime() {
-		_, err := e.change(ctx, Change{Ref: a.Ref, Event: EventSpend, Keep: keepTime})
+		_, err := e.change(ctx, a.record, Change{Event: EventSpend, Keep: keepTime})
 		switch {
 		case errors.Is(err, ErrNotFound), isTransition(err):
 			return Grant{}, ErrNotApproved
@@ -464,16 +611,21 @@ func (e *Engine) Use(ctx context.Context, b Binding, a Approval) (Grant, error) 
 // Cancel calls an approval off, here and, in the background, at the provider.
 // It returns the approval as it is then: one that has ended stays as it ended.
 func (e *Engine) Cancel(ctx context.Context, a Approval) (Approval, error) {
-	rec, err := e.change(ctx, Change{Ref: a.Ref, Event: EventCancel, Keep: keepTime})
+	return e.cancel(ctx, a.record, Change{Event: EventCancel, Keep: keepTime})
+}
+
+func (e *Engine) cancel(ctx context.Context, was Record, c Change) (Approval, error) {
+	rec, err := e.change(ctx, was, c)
 	switch {
 	case isTransition(err):
 		return e.view(rec), nil
 	case err != nil:
-		return a, storeError("cancelling an approval", err)
+		return e.view(was), storeError("cancelling an approval", err)
 	}
-	e.logger.LogAttrs(ctx, slog.LevelInfo, "approval cancelled", slog.String("approval_id", a.ID))
+	e.logEnd(ctx, rec.ID, c, nil)
 	var p plan
-	if a.State == Pending && openJSON(e.keys.seal, rec.Ref, planField, rec.Plan, &p) == nil {
+	// A start that is under way takes its question back itself.
+	if openJSON(e.keys.seal, rec.Ref, planField, rec.Plan, &p) == nil && p.AuthReqID != "" && was.State.Waiting() {
 		e.cancelAtProvider(context.WithoutCancel(ctx), rec.ID, p.AuthReqID)
 	}
 	return e.view(rec), nil
@@ -506,9 +658,10 @@ func (e *Engine) view(rec Record) Approval {
 	return a
 }
 
-// change makes a change and tells the waiters here; the store tells the other
-// gateways.
-func (e *Engine) change(ctx context.Context, c Change) (Record, error) {
+// change makes a change to a record and tells the waiters here; the store tells
+// the other gateways.
+func (e *Engine) change(ctx context.Context, rec Record, c Change) (Record, error) {
+	c.Ref, c.Slot = rec.Ref, rec.Slot
 	if c.Op == "" {
 		c.Op = rand.Text()
 	}
@@ -521,12 +674,12 @@ func (e *Engine) change(ctx context.Context, c Change) (Record, error) {
 
 // changeWithin is change, again and again until the store answers or the time
 // is over.
-func (e *Engine) changeWithin(ctx context.Context, within time.Duration, c Change) (Record, error) {
+func (e *Engine) changeWithin(ctx context.Context, within time.Duration, was Record, c Change) (Record, error) {
 	c.Op = rand.Text()
 	end := time.NewTimer(within)
 	defer end.Stop()
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		rec, err := e.change(ctx, c)
+		rec, err := e.change(ctx, was, c)
 		if err == nil || errors.Is(err, ErrNotFound) || isTransition(err) {
 			return rec, err
 		}
@@ -537,6 +690,14 @@ func (e *Engine) changeWithin(ctx context.Context, within time.Duration, c Chang
 		case <-ctx.Done():
 			return rec, err
 		}
+	}
+}
+
+// refused makes the person be left alone for a while.
+func (e *Engine) refused(ctx context.Context, rec Record) {
+	if err := e.store.Block(ctx, rec.Owner, refusalPenalty); err != nil {
+		e.logger.LogAttrs(ctx, slog.LevelWarn, "counting a refusal: the pause after it is lost",
+			slog.String("approval_id", rec.ID), slog.Any("error", err))
 	}
 }
 
@@ -561,6 +722,8 @@ func (e *Engine) logEnd(ctx context.Context, id string, c Change, cause error) {
 			"approval ended: the provider does not accept this client: check client_id, client_secret, client_auth and scope", attrs...)
 	case ReasonAnswerLost, ReasonUnreadable:
 		e.logger.LogAttrs(ctx, slog.LevelError, "approval ended: its answer is lost and the person must ask again", attrs...)
+	case ReasonAbandoned:
+		e.logger.LogAttrs(ctx, slog.LevelInfo, "approval ended", attrs...)
 	default:
 		e.logger.LogAttrs(ctx, slog.LevelWarn, "approval ended", attrs...)
 	}

@@ -15,8 +15,8 @@ import (
 // keys are what an engine derives from the secret that all engines on a store
 // share: one key for one purpose.
 type keys struct {
-	owner, session, binding, token []byte
-	seal                           cipher.AEAD
+	owner, session, binding, token, slot, address []byte
+	seal                                          cipher.AEAD
 }
 
 func deriveKeys(secret []byte) (keys, error) {
@@ -29,6 +29,8 @@ func deriveKeys(secret []byte) (keys, error) {
 		"session": &k.session,
 		"binding": &k.binding,
 		"token":   &k.token,
+		"slot":    &k.slot,
+		"address": &k.address,
 	} {
 		var err error
 		if *key, err = hkdf.Key(sha256.New, secret, nil, "stepup v1 "+purpose, sha256.Size); err != nil {

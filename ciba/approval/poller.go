@@ -94,6 +94,13 @@ func (e *Engine) attend(l Lease) {
 		// The gateway that started it is late with its record, or gone. Look
 		// again when that is decided.
 		e.giveBack(l, rec.Left)
+	case rec.Present <= 0:
+		// Nobody waits any more. A question that is left on a phone might be
+		// answered by somebody who does not know whose it is.
+		c := Change{Event: EventCancel, Reason: ReasonAbandoned, Keep: keepTime}
+		if _, err := e.cancel(e.finish, rec, c); err == nil {
+			e.drop(l)
+		}
 	default:
 		e.poll(e.hold(l), rec)
 	}
@@ -128,7 +135,7 @@ func (e *Engine) poll(h *holding, rec Record) {
 		// Doubled, where that is more: a provider that has counted one more
 		// than arrived here would stay ahead for good otherwise.
 		slower := min(rec.Interval+max(slowDown, rec.Interval), longestPause)
-		_, changeErr := e.change(e.finish, Change{Ref: rec.Ref, Event: EventSlow, Interval: slower, Keep: keepTime})
+		_, changeErr := e.change(e.finish, rec, Change{Event: EventSlow, Interval: slower, Keep: keepTime})
 		if changeErr != nil && !isTransition(changeErr) {
 			e.logger.LogAttrs(e.finish, slog.LevelWarn, "recording a longer interval", slog.String("approval_id", rec.ID), slog.Any("error", changeErr))
 		}
@@ -207,11 +214,13 @@ func (e *Engine) verify(h *holding, rec Record, p plan, tokens ciba.Tokens) {
 // approval's life, and under the lease for so long: another engine that polled
 // now would learn only that the answer was given.
 func (e *Engine) settle(h *holding, rec Record, c Change, cause error) {
-	c.Ref = rec.Ref
-	_, err := e.changeWithin(e.finish, max(rec.Left, leaseTime), c)
+	_, err := e.changeWithin(e.finish, max(rec.Left, leaseTime), rec, c)
 	switch {
 	case err == nil:
 		e.logEnd(e.finish, rec.ID, c, cause)
+		if c.Event == EventDeny {
+			e.refused(e.finish, rec)
+		}
 	case errors.Is(err, ErrNotFound), isTransition(err):
 		e.logger.LogAttrs(e.finish, slog.LevelInfo, "answer came for an approval that had ended otherwise",
 			slog.String("approval_id", rec.ID), slog.String("outcome", string(c.Event.To())))

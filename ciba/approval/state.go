@@ -120,6 +120,10 @@ const (
 	ReasonAnswerLost Reason = "answer_lost"
 	// ReasonInterrupted: the gateway that was starting it has gone.
 	ReasonInterrupted Reason = "interrupted"
+	// ReasonLimited: a budget was spent.
+	ReasonLimited Reason = "limited"
+	// ReasonAbandoned: nobody waited for the answer any more.
+	ReasonAbandoned Reason = "abandoned"
 	// ReasonUnreadable: the record cannot be decrypted; the key has changed,
 	// or somebody has changed the record.
 	ReasonUnreadable Reason = "unreadable"

@@ -44,6 +44,10 @@ type Record struct {
 	// handle.
 	Session Tag
 
+	// Slot is what a person can be asked for only once at a time: the record
+	// holds it while its state is Starting or Pending.
+	Slot Tag
+
 	// Interval is the least time between two polls.
 	Interval time.Duration
 
@@ -59,14 +63,22 @@ type Record struct {
 	// time of the call that returned the record. It is not positive in ended
 	// states.
 	Left time.Duration
+
+	// Present is how much longer somebody is taken to wait for the answer, as
+	// Create and Touch have said, at the time of the call. It is not positive
+	// when nobody is.
+	Present time.Duration
 }
 
 // New is a record to be created, in state Starting.
 type New struct {
 	Ref
 	Session Tag
+	Slot    Tag
 	Plan    []byte
 
+	// Presence is how long the client that asks is taken to wait.
+	Presence time.Duration
 	// Lasts is how long the state Starting may last; after it, the record
 	// reads as Failed with ReasonInterrupted.
 	Lasts time.Duration
@@ -80,6 +92,8 @@ type New struct {
 // Change asks for a transition.
 type Change struct {
 	Ref
+	// Slot is the record's, which is freed unless somebody waits on.
+	Slot   Tag
 	Event  Event
 	Reason Reason
 
@@ -106,12 +120,28 @@ type Lease struct {
 	Token int64
 }
 
+// Rate is a budget: Burst at once, and one more every Per.
+type Rate struct {
+	Burst int
+	Per   time.Duration
+}
+
+// Penalty is a pause that doubles each time: First, twice First, and so on to
+// Longest. Memory after the end of a pause, everything is forgotten.
+type Penalty struct {
+	First, Longest, Memory time.Duration
+}
+
 // News is a message of a store's feed.
 type News struct {
-	// ID is the approval that has changed; empty when Gap is set.
+	// ID is the approval that has changed; empty when Gap or Lost is set.
 	ID string
-	// Gap says that messages may have been lost: read again what matters.
+	// Gap says that the feed is up, and that messages may have been lost
+	// before: read again what matters.
 	Gap bool
+	// Lost says that no messages come at the moment: what relies on hearing of
+	// changes must stop doing so. A Gap follows when they come again.
+	Lost bool
 }
 
 // The errors of a store. Everything else that a store returns is trouble.
@@ -122,6 +152,9 @@ var (
 
 	// ErrLeaseLost says that a lease has lapsed and somebody else may have it.
 	ErrLeaseLost = errors.New("lease lost")
+
+	// ErrBusy says that another record holds the slot.
+	ErrBusy = errors.New("the person is being asked already")
 
 	// ErrFull says that a store takes no more records.
 	ErrFull = errors.New("store is full")
@@ -148,17 +181,36 @@ type Store interface {
 	// Create stores a new record unless there is one under its owner and key.
 	// It returns the record that is there afterwards, and whether it is the
 	// new one. An ended record is replaced when its ID is n.Replace, and only
-	// then. It returns ErrFull when the store has no room.
+	// then.
+	//
+	// Where another record of the owner holds the slot, nothing is created, and
+	// that record is returned with ErrBusy. It returns ErrFull when the store
+	// has no room.
 	Create(ctx context.Context, n New) (Record, bool, error)
 
 	// Get returns the record under an owner and key, or ErrNotFound.
 	Get(ctx context.Context, owner Tag, key Key) (Record, error)
+
+	// Touch is Get, and says that somebody will wait for at least so long. It
+	// never makes the time shorter, and means nothing in a state that is not
+	// Starting or Pending.
+	Touch(ctx context.Context, owner Tag, key Key, presence time.Duration) (Record, error)
 
 	// Change applies an event and returns the record as it is afterwards.
 	// Where the state does not allow the event, the record is left alone and
 	// returned with a [*TransitionError]. It returns ErrNotFound where there
 	// is no such record.
 	Change(ctx context.Context, c Change) (Record, error)
+
+	// Spend uses an approval that is good for one request: where the state is
+	// Approved, it applies EventSpend, forgets what is parked, and reports
+	// true with the record. Otherwise it does what Touch does. It is one round
+	// trip for what every request that passes has to do, and no news: nobody
+	// waits for a record in that state.
+	//
+	// op is random and the same in every repetition; keep is how long the
+	// spent record is kept.
+	Spend(ctx context.Context, owner Tag, key Key, op string, presence, keep time.Duration) (Record, bool, error)
 
 	// Park keeps a sealed request body beside a record until Unpark or until
 	// the record goes. It replaces what was parked before. It returns
@@ -191,10 +243,20 @@ type Store interface {
 	// lease that is not is no error.
 	Drop(ctx context.Context, l Lease) error
 
+	// Take takes one from the budget of a counter. It returns 0, or how long it
+	// is until there is one again. A Take that is repeated because its answer
+	// was lost may take twice.
+	Take(ctx context.Context, counter Tag, r Rate) (time.Duration, error)
+
+	// Block makes Take refuse for a pause that is longer each time. A Block
+	// that is repeated because its answer was lost may count twice.
+	Block(ctx context.Context, counter Tag, p Penalty) error
+
 	// Listen calls f for every record that has changed, whoever changed it,
-	// until ctx ends; it returns after the last call. f must return quickly.
-	// Messages may be lost; where a store knows that, it says so with
-	// News.Gap. The first message is a Gap, sent when the feed is up.
+	// until ctx ends; it returns after the last call. f must return quickly,
+	// and is not called twice at the same time. The first message is a Gap,
+	// sent when the feed is up. A feed that is not certain to be up any more
+	// says so with Lost, within a second.
 	Listen(ctx context.Context, f func(News)) error
 
 	// Close frees what the store holds. No other method may be called after.

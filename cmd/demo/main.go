@@ -29,10 +29,11 @@ import (
 	"github.com/caddy-stepup/stepup/ciba/cibatest"
 )
 
-// options are the command's flags.
+// options are the command's flags, and what its tests set.
 type options struct {
-	gate, broker, upstream string // addresses
-	store                  string // memory or a redis:// URL
+	gate, broker, upstream string        // addresses
+	store                  string        // memory or a redis:// URL
+	lifetime               time.Duration // of a request on the phone; by default the simulator's
 }
 
 func main() {
@@ -84,8 +85,9 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	}
 
 	broker, err := cibatest.New(cibatest.Config{
-		Issuer:   "http://" + o.broker + "/op",
-		Interval: 2 * time.Second,
+		Issuer:    "http://" + o.broker + "/op",
+		ExpiresIn: o.lifetime,
+		Interval:  2 * time.Second,
 	})
 	if err != nil {
 		return err

@@ -32,7 +32,9 @@ type Store struct {
 
 	mu        sync.Mutex
 	records   map[place]*record
-	removals  removals // records by the time at which they go
+	slots     map[slot]*record // the records that hold them, or held them
+	counters  map[approval.Tag]*counter
+	removals  removals // what goes, by the time at which it does
 	queue     queue    // polls by the time at which they are due
 	queued    map[approval.Ref]*poll
 	parked    int64
@@ -45,12 +47,14 @@ type place struct {
 	key   approval.Key
 }
 
+type slot struct{ owner, name approval.Tag }
+
 type record struct {
-	approval.Record // Left is unused here: ends holds the time
-	ends, gone      time.Time
+	removal
+	approval.Record // without Left and Present, for which there are times
+	ends, present   time.Time
 	op              string
 	parked          []byte
-	index           int // in removals
 }
 
 type poll struct {
@@ -69,6 +73,8 @@ func New(c Config) *Store {
 		maxRecords: c.MaxRecords,
 		maxParked:  c.MaxParked,
 		records:    make(map[place]*record),
+		slots:      make(map[slot]*record),
+		counters:   make(map[approval.Tag]*counter),
 		queued:     make(map[approval.Ref]*poll),
 		listeners:  make(map[*listener]struct{}),
 	}
@@ -98,7 +104,15 @@ func (s *Store) Create(ctx context.Context, n approval.New) (approval.Record, bo
 			s.mu.Unlock()
 			return seen, seen.ID == n.ID, nil
 		}
-		s.remove(r)
+	}
+	if holder, ok := s.slots[slot{n.Owner, n.Slot}]; ok {
+		if seen := holder.view(now); seen.State.Waiting() {
+			s.mu.Unlock()
+			return seen, false, approval.ErrBusy
+		}
+	}
+	if old, ok := s.records[at]; ok {
+		s.remove(old)
 	}
 	if len(s.records) >= s.maxRecords {
 		s.mu.Unlock()
@@ -109,13 +123,16 @@ func (s *Store) Create(ctx context.Context, n approval.New) (approval.Record, bo
 			Ref:     n.Ref,
 			State:   approval.Starting,
 			Session: n.Session,
+			Slot:    n.Slot,
 			Plan:    slices.Clone(n.Plan),
 		},
-		ends: now.Add(n.Lasts),
-		gone: now.Add(n.Lasts + n.Keep),
+		ends:    now.Add(n.Lasts),
+		present: now.Add(n.Presence),
 	}
+	r.gone, r.forget = now.Add(n.Lasts+n.Keep), func() { s.remove(r) }
 	s.records[at] = r
-	heap.Push(&s.removals, r)
+	s.slots[slot{n.Owner, n.Slot}] = r
+	heap.Push(&s.removals, &r.removal)
 	seen := r.view(now)
 	s.mu.Unlock()
 	return seen, true, nil
@@ -134,6 +151,53 @@ func (s *Store) Get(ctx context.Context, owner approval.Tag, key approval.Key) (
 		return approval.Record{}, approval.ErrNotFound
 	}
 	return r.view(now), nil
+}
+
+// Touch implements [approval.Store].
+func (s *Store) Touch(ctx context.Context, owner approval.Tag, key approval.Key, presence time.Duration) (approval.Record, error) {
+	if err := ctx.Err(); err != nil {
+		return approval.Record{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.sweep()
+	r, ok := s.records[place{owner, key}]
+	if !ok {
+		return approval.Record{}, approval.ErrNotFound
+	}
+	s.touch(r, now, presence)
+	return r.view(now), nil
+}
+
+// touch notes that somebody waits. The caller holds the lock.
+func (s *Store) touch(r *record, now time.Time, presence time.Duration) {
+	if until := now.Add(presence); until.After(r.present) {
+		r.present = until
+	}
+}
+
+// Spend implements [approval.Store].
+func (s *Store) Spend(ctx context.Context, owner approval.Tag, key approval.Key, op string, presence, keep time.Duration) (approval.Record, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return approval.Record{}, false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.sweep()
+	r, ok := s.records[place{owner, key}]
+	switch {
+	case !ok:
+		return approval.Record{}, false, approval.ErrNotFound
+	case op != "" && r.op == op:
+		return r.view(now), true, nil
+	case r.view(now).State == approval.Approved:
+		r.State, r.op, r.ends, r.gone = approval.EventSpend.To(), op, now, now.Add(keep)
+		heap.Fix(&s.removals, r.index)
+		s.unpark(r)
+		return r.view(now), true, nil
+	}
+	s.touch(r, now, presence)
+	return r.view(now), false, nil
 }
 
 // Change implements [approval.Store].
@@ -233,10 +297,15 @@ func (s *Store) Unpark(ctx context.Context, ref approval.Ref) error {
 	defer s.mu.Unlock()
 	s.sweep()
 	if r, err := s.find(ref); err == nil {
-		s.parked -= int64(len(r.parked))
-		r.parked = nil
+		s.unpark(r)
 	}
 	return nil
+}
+
+// unpark forgets what is parked. The caller holds the lock.
+func (s *Store) unpark(r *record) {
+	s.parked -= int64(len(r.parked))
+	r.parked = nil
 }
 
 // Listen implements [approval.Store]. It loses no messages.
@@ -265,28 +334,31 @@ func (s *Store) find(ref approval.Ref) (*record, error) {
 	return r, nil
 }
 
-// sweep removes the records whose time has come and returns the time. The
+// sweep removes what has outlasted its time and returns the time. The
 // caller holds the lock. Doing it here, a heap's top at a time, needs no
 // goroutine that somebody would have to stop.
 func (s *Store) sweep() time.Time {
 	now := s.now()
 	for len(s.removals) > 0 && !now.Before(s.removals[0].gone) {
-		s.remove(s.removals[0])
+		s.removals[0].forget()
 	}
 	return now
 }
 
 // remove forgets a record. The caller holds the lock.
 func (s *Store) remove(r *record) {
-	s.parked -= int64(len(r.parked))
+	s.unpark(r)
 	heap.Remove(&s.removals, r.index)
 	delete(s.records, place{r.Owner, r.Key})
+	if at := (slot{r.Owner, r.Slot}); s.slots[at] == r {
+		delete(s.slots, at)
+	}
 }
 
 // view is the record as a caller may see it at the given time.
 func (r *record) view(now time.Time) approval.Record {
 	seen := r.Record
-	seen.Left = r.ends.Sub(now)
+	seen.Left, seen.Present = r.ends.Sub(now), r.present.Sub(now)
 	if seen.State.Live() && seen.Left <= 0 {
 		seen.State, seen.Reason = seen.State.Lapsed()
 	}
@@ -295,8 +367,15 @@ func (r *record) view(now time.Time) approval.Record {
 	return seen
 }
 
-// removals is a heap of records, the one that goes first on top.
-type removals []*record
+// removal is something that goes at a certain time.
+type removal struct {
+	gone   time.Time
+	forget func()
+	index  int // in removals
+}
+
+// removals is a heap, what goes first on top.
+type removals []*removal
 
 func (h removals) Len() int           { return len(h) }
 func (h removals) Less(i, j int) bool { return h[i].gone.Before(h[j].gone) }
@@ -306,7 +385,7 @@ func (h removals) Swap(i, j int) {
 }
 
 func (h *removals) Push(x any) {
-	r := x.(*record)
+	r := x.(*removal)
 	r.index = len(*h)
 	*h = append(*h, r)
 }

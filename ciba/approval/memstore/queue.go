@@ -45,7 +45,8 @@ func (s *Store) Claim(ctx context.Context, limit int, lease time.Duration) ([]ap
 	return leases, max(0, s.queue[0].due.Sub(now)), nil
 }
 
-// Extend implements [approval.Store].
+// Extend implements [approval.Store]. The token stays the same, so that a
+// repetition is recognised.
 func (s *Store) Extend(ctx context.Context, l approval.Lease, after time.Duration) (approval.Lease, error) {
 	if err := ctx.Err(); err != nil {
 		return approval.Lease{}, err
@@ -56,8 +57,9 @@ func (s *Store) Extend(ctx context.Context, l approval.Lease, after time.Duratio
 	if !ok || p.token != l.Token {
 		return approval.Lease{}, approval.ErrLeaseLost
 	}
-	s.move(p, s.now().Add(after))
-	return approval.Lease{Ref: l.Ref, Token: p.token}, nil
+	p.due = s.now().Add(after)
+	heap.Fix(&s.queue, p.index)
+	return l, nil
 }
 
 // Drop implements [approval.Store].

@@ -1,6 +1,7 @@
--- KEYS: record, parked body
+-- KEYS: record, parked body, slot
 -- ARGV: ID, Op, reason, plan, outcome, interval, lasts, keep, channel of the
---       news, the state to go to, 1 if that one is live, the states to come from
+--       news, key of the record in base64url, the state to go to, 1 if that one
+--       is live, 1 if the person is still asked in it, the states to come from
 --
 -- Which states these are is the caller's knowledge: the one table of
 -- transitions is in package approval. A live state that has outlasted its time
@@ -12,20 +13,33 @@ if not r or r.id ~= ARGV[1] then return {'absent'} end
 if ARGV[2] ~= '' and r.op == ARGV[2] then return reply('found', r, now) end
 
 local allowed = false
-for i = 12, #ARGV do
+for i = 14, #ARGV do
   if ARGV[i] == r.state and now < r.ends then allowed = true end
 end
 if not allowed then return reply('refused', r, now) end
 
-r.state, r.reason, r.op = ARGV[10], ARGV[3], ARGV[2]
+r.state, r.reason, r.op = ARGV[11], ARGV[3], ARGV[2]
 if ARGV[4] ~= '' then r.plan = ARGV[4] end
 if ARGV[5] ~= '' then r.outcome = ARGV[5] end
 if ARGV[6] ~= '0' then r.interval = ARGV[6] end
-if ARGV[11] ~= '1' then
+if ARGV[12] ~= '1' then
   r.ends = 0
 elseif ARGV[7] ~= '0' then
   r.ends = now + ARGV[7]
 end
-save(KEYS, r, math.max(now, r.ends) + ARGV[8])
+save(KEYS[1], r)
+local gone = math.max(now, r.ends) + ARGV[8]
+expire(KEYS[1], gone)
+expire(KEYS[2], gone)
+
+-- Only this record's own slot: a caller may be wrong about which that is.
+local id, key = holder(KEYS[3])
+if id == r.id and key == ARGV[10] then
+  if ARGV[13] == '1' then
+    hold(KEYS[3], r, key)
+  else
+    redis.call('DEL', KEYS[3])
+  end
+end
 redis.call('PUBLISH', ARGV[9], r.id)
 return reply('found', r, now)

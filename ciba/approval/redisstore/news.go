@@ -3,7 +3,6 @@ package redisstore
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -14,14 +13,21 @@ import (
 // channel is where changes are published.
 func (s *Store) channel() string { return s.prefix + "news" }
 
+// Signs of life of a feed, in units of Store.health: a feed that is quiet for
+// so long is reported as lost, and one that stays so is taken for dead.
+const (
+	quietHealths = 3
+	deadHealths  = 12
+)
+
 // Listen implements [approval.Store]. It connects again, for as long as it
 // takes, when the connection is lost or when nothing has been heard over it
-// for a few seconds, and then reports a gap.
+// for a few seconds.
 func (s *Store) Listen(ctx context.Context, f func(approval.News)) error {
-	again := time.NewTicker(s.health / 4)
+	again := time.NewTicker(2 * s.health)
 	defer again.Stop()
 	for ctx.Err() == nil {
-		s.feed(ctx, f)
+		(&feed{store: s, tell: f}).run(ctx)
 		select {
 		case <-ctx.Done():
 		case <-again.C:
@@ -30,17 +36,27 @@ func (s *Store) Listen(ctx context.Context, f func(approval.News)) error {
 	return ctx.Err()
 }
 
-// feed hands on the messages of one connection, until that fails.
-func (s *Store) feed(ctx context.Context, f func(approval.News)) {
+// feed is one connection on which news come.
+type feed struct {
+	store *Store
+
+	mu    sync.Mutex // held while telling
+	tell  func(approval.News)
+	heard time.Time // the last sign of life
+	up    bool      // what was told last
+}
+
+// run hands on the messages, until the connection fails.
+func (f *feed) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
-	sub := s.client.Subscribe(ctx, s.channel())
-	var heard atomic.Bool
+	sub := f.store.client.Subscribe(ctx, f.store.channel())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		s.watch(ctx, sub, &heard)
+		f.watch(ctx, sub)
 		cancel() // lets go of a connection that is just being made
 		_ = sub.Close()
 	})
+	defer f.lost()
 	defer wg.Wait()
 	defer cancel()
 	for {
@@ -48,20 +64,56 @@ func (s *Store) feed(ctx context.Context, f func(approval.News)) {
 		if err != nil {
 			return
 		}
-		heard.Store(true)
 		switch m := message.(type) {
 		case *redis.Subscription:
 			// Also go-redis's own, should it have connected again unasked.
-			f(approval.News{Gap: true})
+			f.lost()
+			f.alive("")
 		case *redis.Message:
-			f(approval.News{ID: m.Payload})
+			f.alive(m.Payload)
+		default:
+			f.alive("")
 		}
 	}
 }
 
+// alive notes a sign of life, and hands on the news that it brought.
+func (f *feed) alive(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.heard = time.Now()
+	if !f.up {
+		f.up = true
+		f.tell(approval.News{Gap: true})
+	}
+	if id != "" {
+		f.tell(approval.News{ID: id})
+	}
+}
+
+// lost says that the feed is not up, unless it has been said.
+func (f *feed) lost() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.up {
+		f.up = false
+		f.tell(approval.News{Lost: true})
+	}
+}
+
+// silence is how long there has been no sign of life.
+func (f *feed) silence() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return time.Since(f.heard)
+}
+
 // watch asks for signs of life until there is none, or ctx ends.
-func (s *Store) watch(ctx context.Context, sub *redis.PubSub, heard *atomic.Bool) {
-	tick := time.NewTicker(s.health)
+func (f *feed) watch(ctx context.Context, sub *redis.PubSub) {
+	f.mu.Lock()
+	f.heard = time.Now()
+	f.mu.Unlock()
+	tick := time.NewTicker(f.store.health)
 	defer tick.Stop()
 	for {
 		if err := sub.Ping(ctx); err != nil {
@@ -72,7 +124,11 @@ func (s *Store) watch(ctx context.Context, sub *redis.PubSub, heard *atomic.Bool
 			return
 		case <-tick.C:
 		}
-		if !heard.Swap(false) {
+		silence := f.silence()
+		if silence > quietHealths*f.store.health {
+			f.lost()
+		}
+		if silence > deadHealths*f.store.health {
 			return
 		}
 	}

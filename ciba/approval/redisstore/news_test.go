@@ -50,7 +50,10 @@ func (l feed) want(want approval.News) {
 	}
 }
 
-var gap = approval.News{Gap: true}
+var (
+	gap  = approval.News{Gap: true}
+	lost = approval.News{Lost: true}
+)
 
 func TestListen_reportsAGapAfterALostConnection(t *testing.T) {
 	server := redistest.Start(t)
@@ -64,6 +67,7 @@ func TestListen_reportsAGapAfterALostConnection(t *testing.T) {
 	if err := server.Client(t).ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err(); err != nil {
 		t.Fatal(err)
 	}
+	l.want(lost)
 	l.want(gap)
 	change(t, s, ref, approval.EventStarted)
 	l.want(approval.News{ID: ref.ID})
@@ -78,9 +82,10 @@ func TestListen_reportsAGapAfterASilence(t *testing.T) {
 	l, end := listen(t, s)
 	defer end()
 	l.want(gap)
-	if err := server.Client(t).Do(t.Context(), "client", "pause", 1000, "all").Err(); err != nil {
+	if err := server.Client(t).Do(t.Context(), "client", "pause", 2000, "all").Err(); err != nil {
 		t.Fatal(err)
 	}
+	l.want(lost)
 	l.want(gap)
 }
 
@@ -114,6 +119,7 @@ func TestListen_waitsForRedisToCome(t *testing.T) {
 	if err := m.Restart(); err != nil {
 		t.Fatal(err)
 	}
+	l.want(lost)
 	l.want(gap)
 	end()
 	m.Close()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
@@ -45,6 +46,9 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	// go-redis writes trouble to the standard error by itself, line by line for
+	// every attempt; it comes back as errors as well, and those are logged.
+	logging.Disable()
 	client := redis.NewUniversalClient(u)
 	s, err := New(Config{Client: client, Prefix: o.Prefix, Timeout: o.Timeout})
 	if err != nil {

@@ -3,8 +3,10 @@ package redisstore
 import (
 	"context"
 	_ "embed"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -20,6 +22,10 @@ var (
 	createLua string
 	//go:embed get.lua
 	getLua string
+	//go:embed touch.lua
+	touchLua string
+	//go:embed spend.lua
+	spendLua string
 	//go:embed change.lua
 	changeLua string
 	//go:embed park.lua
@@ -31,6 +37,8 @@ var (
 
 	createScript = redis.NewScript(clockLua + recordLua + createLua)
 	getScript    = redis.NewScript(clockLua + recordLua + getLua)
+	touchScript  = redis.NewScript(clockLua + recordLua + touchLua)
+	spendScript  = redis.NewScript(clockLua + recordLua + spendLua)
 	changeScript = redis.NewScript(clockLua + recordLua + changeLua)
 	parkScript   = redis.NewScript(clockLua + recordLua + parkLua)
 	parkedScript = redis.NewScript(clockLua + recordLua + parkedLua)
@@ -43,24 +51,76 @@ func (s *Store) keys(owner approval.Tag, key approval.Key) []string {
 	return []string{s.prefix + "record" + name, s.prefix + "parked" + name}
 }
 
-// Create implements [approval.Store].
+// keysWithSlot names a slot after them.
+func (s *Store) keysWithSlot(ref approval.Ref, slot approval.Tag) []string {
+	return append(s.keys(ref.Owner, ref.Key), s.prefix+"slot:{"+ref.Owner.String()+"}"+slot.String())
+}
+
+// Create implements [approval.Store]. A slot names its holder, which takes
+// another call to read, since a script must know its keys before it runs. A
+// holder that has ended in the meantime, which is for good, is then passed
+// over.
 func (s *Store) Create(ctx context.Context, n approval.New) (approval.Record, bool, error) {
-	answer, err := s.run(ctx, createScript, s.keys(n.Owner, n.Key), n.ID, n.Replace,
-		string(approval.Starting), n.Session[:], n.Plan, micros(n.Lasts), micros(n.Keep))
-	var word string
-	var r approval.Record
-	if err == nil {
-		word, r, err = decode(answer, n.Owner, n.Key)
+	ended := ""
+	for {
+		answer, err := s.run(ctx, createScript, s.keysWithSlot(n.Ref, n.Slot), n.ID, n.Replace,
+			string(approval.Starting), slices.Concat(n.Session[:], n.Slot[:]), n.Plan,
+			micros(n.Lasts), micros(n.Keep), micros(n.Presence), n.Key.String(), ended)
+		var holder *approval.Ref
+		if err == nil {
+			holder, err = decodeHolder(answer, n.Owner)
+		}
+		var word string
+		var r approval.Record
+		if err == nil && holder == nil {
+			word, r, err = decode(answer, n.Owner, n.Key)
+		}
+		if err != nil {
+			return approval.Record{}, false, fmt.Errorf("creating an approval in Redis: %w", err)
+		}
+		if holder == nil {
+			return r, word == "created", nil
+		}
+
+		r, err = s.Get(ctx, n.Owner, holder.Key)
+		if err != nil && !errors.Is(err, approval.ErrNotFound) {
+			return approval.Record{}, false, err
+		}
+		if r.ID == holder.ID && r.State.Waiting() {
+			return r, false, approval.ErrBusy
+		}
+		ended = holder.ID
 	}
-	if err != nil {
-		return approval.Record{}, false, fmt.Errorf("creating an approval in Redis: %w", err)
+}
+
+// decodeHolder returns who holds the slot, if that is what a script answered.
+func decodeHolder(answer any, owner approval.Tag) (*approval.Ref, error) {
+	parts, ok := answer.([]any)
+	if !ok || len(parts) != 3 || parts[0] != "busy" {
+		return nil, nil
 	}
-	return r, word == "created", nil
+	id, _ := parts[1].(string)
+	text, _ := parts[2].(string)
+	key, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil || id == "" || len(key) != len(approval.Key{}) {
+		return nil, errors.New("a slot is damaged")
+	}
+	return &approval.Ref{Owner: owner, Key: approval.Key(key), ID: id}, nil
 }
 
 // Get implements [approval.Store].
 func (s *Store) Get(ctx context.Context, owner approval.Tag, key approval.Key) (approval.Record, error) {
-	answer, err := s.run(ctx, getScript, s.keys(owner, key)[:1])
+	return s.read(ctx, getScript, owner, key)
+}
+
+// Touch implements [approval.Store].
+func (s *Store) Touch(ctx context.Context, owner approval.Tag, key approval.Key, presence time.Duration) (approval.Record, error) {
+	return s.read(ctx, touchScript, owner, key, micros(presence))
+}
+
+// read runs a script that returns a record.
+func (s *Store) read(ctx context.Context, script *redis.Script, owner approval.Tag, key approval.Key, args ...any) (approval.Record, error) {
+	answer, err := s.run(ctx, script, s.keys(owner, key)[:1], args...)
 	var r approval.Record
 	if err == nil {
 		_, r, err = decode(answer, owner, key)
@@ -74,16 +134,35 @@ func (s *Store) Get(ctx context.Context, owner approval.Tag, key approval.Key) (
 	return r, nil
 }
 
+// Spend implements [approval.Store].
+func (s *Store) Spend(ctx context.Context, owner approval.Tag, key approval.Key, op string, presence, keep time.Duration) (approval.Record, bool, error) {
+	answer, err := s.run(ctx, spendScript, s.keys(owner, key), op, micros(presence), micros(keep),
+		string(approval.Approved), string(approval.EventSpend.To()))
+	var word string
+	var r approval.Record
+	if err == nil {
+		word, r, err = decode(answer, owner, key)
+	}
+	if errors.Is(err, approval.ErrNotFound) {
+		return approval.Record{}, false, err
+	}
+	if err != nil {
+		return approval.Record{}, false, fmt.Errorf("spending an approval in Redis: %w", err)
+	}
+	return r, word == "spent", nil
+}
+
 // Change implements [approval.Store].
 func (s *Store) Change(ctx context.Context, c approval.Change) (approval.Record, error) {
+	to := c.Event.To()
 	args := []any{
-		c.ID, c.Op, string(c.Reason), c.Plan, c.Outcome, int64(c.Interval),
-		micros(c.Lasts), micros(c.Keep), s.channel(), string(c.Event.To()), c.Event.To().Live(),
+		c.ID, c.Op, string(c.Reason), c.Plan, c.Outcome, int64(c.Interval), micros(c.Lasts), micros(c.Keep),
+		s.channel(), c.Key.String(), string(to), to.Live(), to.Waiting(),
 	}
 	for _, from := range c.Event.From() {
 		args = append(args, string(from))
 	}
-	answer, err := s.run(ctx, changeScript, s.keys(c.Owner, c.Key), args...)
+	answer, err := s.run(ctx, changeScript, s.keysWithSlot(c.Ref, c.Slot), args...)
 	var word string
 	var r approval.Record
 	if err == nil {
@@ -145,36 +224,41 @@ func decode(answer any, owner approval.Tag, key approval.Key) (string, approval.
 	if ok && len(parts) == 1 && parts[0] == "absent" {
 		return "", approval.Record{}, approval.ErrNotFound
 	}
-	if !ok || len(parts) != 9 {
+	if !ok || len(parts) != 10 {
 		return "", approval.Record{}, errAnswer
 	}
-	left, ok := parts[1].(int64)
-	var text [9]string
+	left, isLeft := parts[1].(int64)
+	present, isPresent := parts[2].(int64)
+	if !isLeft || !isPresent {
+		return "", approval.Record{}, errAnswer
+	}
+	var text [10]string
 	for i, part := range parts {
-		if i == 1 {
+		if i == 1 || i == 2 {
 			continue
 		}
-		var is bool
-		text[i], is = part.(string)
-		ok = ok && is
+		if text[i], ok = part.(string); !ok {
+			return "", approval.Record{}, errAnswer
+		}
 	}
-	if !ok {
-		return "", approval.Record{}, errAnswer
-	}
-	interval, err := strconv.ParseInt(text[6], 10, 64)
-	state := approval.State(text[3])
-	if err != nil || text[2] == "" || len(text[5]) != len(approval.Tag{}) || !known(state) {
+	id, state, tags := text[3], approval.State(text[4]), text[6]
+	interval, err := strconv.ParseInt(text[7], 10, 64)
+	var session, slot approval.Tag
+	if err != nil || id == "" || len(tags) != len(session)+len(slot) || !known(state) {
 		return "", approval.Record{}, errors.New("a record is damaged")
 	}
+	copy(slot[:], tags[copy(session[:], tags):])
 	r := approval.Record{
-		Ref:      approval.Ref{Owner: owner, Key: key, ID: text[2]},
+		Ref:      approval.Ref{Owner: owner, Key: key, ID: id},
 		State:    state,
-		Reason:   approval.Reason(text[4]),
-		Session:  approval.Tag([]byte(text[5])),
+		Reason:   approval.Reason(text[5]),
+		Session:  session,
+		Slot:     slot,
 		Interval: time.Duration(interval),
-		Plan:     bytesOf(text[7]),
-		Outcome:  bytesOf(text[8]),
+		Plan:     bytesOf(text[8]),
+		Outcome:  bytesOf(text[9]),
 		Left:     time.Duration(left) * time.Microsecond,
+		Present:  time.Duration(present) * time.Microsecond,
 	}
 	if r.State.Live() && r.Left <= 0 {
 		r.State, r.Reason = r.State.Lapsed()

@@ -48,7 +48,7 @@ type Store struct {
 	owned   bool // Close closes the client
 	prefix  string
 	timeout time.Duration
-	health  time.Duration // how often the feed is checked
+	health  time.Duration // how often the feed is asked for a sign of life
 }
 
 // New returns a store on a client, which remains the caller's to close. It
@@ -69,7 +69,7 @@ func New(c Config) (*Store, error) {
 	if c.Timeout == 0 {
 		c.Timeout = 2 * time.Second
 	}
-	return &Store{client: c.Client, prefix: c.Prefix, timeout: c.Timeout, health: 2 * time.Second}, nil
+	return &Store{client: c.Client, prefix: c.Prefix, timeout: c.Timeout, health: 300 * time.Millisecond}, nil
 }
 
 // Close implements [approval.Store]. It closes the client if [Open] made it.

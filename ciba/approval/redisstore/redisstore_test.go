@@ -60,21 +60,23 @@ func TestStore_refusesDamagedRecords(t *testing.T) {
 		"no state":            {"s", gone},
 		"empty ID":            {"i", ""},
 		"short session":       {"t", "123"},
-		"long session":        {"t", strings.Repeat("x", 17)},
+		"long session":        {"t", strings.Repeat("x", 33)},
 		"interval in words":   {"v", "five"},
 		"fractional interval": {"v", "1.5"},
 		"empty state":         {"s", ""},
-		"unknown state":       {"s", "9999999999999999 granted "},
-		"state in capitals":   {"s", "9999999999999999 Approved "},
-		"no reason":           {"s", "9999999999999999 approved"},
-		"end in words":        {"s", "never approved "},
-		"negative end":        {"s", "-1 approved "},
+		"unknown state":       {"s", "9999999999999999 1 granted "},
+		"state in capitals":   {"s", "9999999999999999 1 Approved "},
+		"no reason":           {"s", "9999999999999999 1 approved"},
+		"end in words":        {"s", "never 1 approved "},
+		"negative end":        {"s", "-1 1 approved "},
+		"presence in words":   {"s", "9999999999999999 long approved "},
+		"no presence":         {"s", "9999999999999999 approved "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m.FlushAll()
 			ref := newRef()
 			create(t, s, ref)
-			key := m.Keys()[0]
+			key := recordKey(t, m)
 			if damage.value == gone {
 				m.HDel(key, damage.field)
 			} else {
@@ -103,6 +105,18 @@ func TestStore_refusesDamagedRecords(t *testing.T) {
 	}
 }
 
+// recordKey finds the one record there is.
+func recordKey(t *testing.T, m *miniredis.Miniredis) string {
+	t.Helper()
+	for _, key := range m.Keys() {
+		if strings.HasPrefix(key, "stepup:record:") {
+			return key
+		}
+	}
+	t.Fatal("no record")
+	return ""
+}
+
 // newAt is another ID under the same owner and key.
 func newAt(ref approval.Ref) approval.Ref {
 	ref.ID = rand.Text()
@@ -114,7 +128,7 @@ func TestStore_refusesKeysOfAnotherKind(t *testing.T) {
 	s := open(t, redisstore.Options{URLs: []string{"redis://" + m.Addr()}})
 	ref, ctx := newRef(), t.Context()
 	create(t, s, ref)
-	key := m.Keys()[0]
+	key := recordKey(t, m)
 	m.Del(key)
 	if err := m.Set(key, "a string"); err != nil {
 		t.Fatal(err)
@@ -142,6 +156,64 @@ func TestStore_refusesDamagedQueue(t *testing.T) {
 	}
 	if leases, _, err := s.Claim(t.Context(), 10, time.Minute); err == nil {
 		t.Errorf("Claim took %d and reported no error", len(leases))
+	}
+}
+
+func TestStore_refusesDamagedSlotsAndCounters(t *testing.T) {
+	m := miniredis.RunT(t)
+	s := open(t, redisstore.Options{URLs: []string{"redis://" + m.Addr()}})
+	ref, ctx := newRef(), t.Context()
+	slot := "stepup:slot:{" + ref.Owner.String() + "}" + approval.Tag{}.String()
+	for _, value := range []string{
+		"", "free", "short id", ref.Key.String(), ref.Key.String() + " ", " " + ref.ID,
+	} {
+		if err := m.Set(slot, value); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := s.Create(ctx, approval.New{Ref: ref, Lasts: time.Hour, Keep: time.Hour})
+		if err == nil || errors.Is(err, approval.ErrBusy) {
+			t.Errorf("slot %q: Create: error %v", value, err)
+		}
+	}
+	for _, value := range []string{"", "1 2 3", "1 2 3 four", "-1 2 3 4"} {
+		if err := m.Set("stepup:counter:{"+ref.Owner.String()+"}", value); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Take(ctx, ref.Owner, approval.Rate{Burst: 9, Per: time.Second}); err == nil {
+			t.Errorf("counter %q: Take: no error", value)
+		}
+		if err := s.Block(ctx, ref.Owner, approval.Penalty{First: 1, Longest: 1}); err == nil {
+			t.Errorf("counter %q: Block: no error", value)
+		}
+	}
+}
+
+// A slot whose holder has ended, or is gone, is free, whatever it says itself.
+func TestStore_slotOfAnEndedHolderIsFree(t *testing.T) {
+	m := miniredis.RunT(t)
+	s := open(t, redisstore.Options{URLs: []string{"redis://" + m.Addr()}})
+	for name, end := range map[string]func(ref approval.Ref){
+		"ended": func(ref approval.Ref) {
+			c := approval.Change{Ref: ref, Slot: approval.Tag{99}, Event: approval.EventDeny, Op: "op", Keep: time.Hour}
+			if _, err := s.Change(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"gone": func(approval.Ref) { m.Del(recordKey(t, m)) },
+	} {
+		m.FlushAll()
+		ref := newRef()
+		create(t, s, ref)
+		end(ref)
+		next := newRef()
+		next.Owner = ref.Owner
+		create(t, s, next)
+		other := newRef()
+		other.Owner = ref.Owner
+		_, _, err := s.Create(t.Context(), approval.New{Ref: other, Lasts: time.Hour, Keep: time.Hour})
+		if !errors.Is(err, approval.ErrBusy) {
+			t.Errorf("%s: Create: error %v; want ErrBusy", name, err)
+		}
 	}
 }
 
@@ -276,6 +348,9 @@ func TestStore_givesUpAfterItsTimeout(t *testing.T) {
 	for method, call := range map[string]func() error{
 		"Create":   func() error { _, _, err := s.Create(ctx, approval.New{Ref: ref}); return err },
 		"Get":      func() error { _, err := s.Get(ctx, ref.Owner, ref.Key); return err },
+		"Touch":    func() error { _, err := s.Touch(ctx, ref.Owner, ref.Key, 0); return err },
+		"Take":     func() error { _, err := s.Take(ctx, ref.Owner, approval.Rate{Burst: 1}); return err },
+		"Block":    func() error { return s.Block(ctx, ref.Owner, approval.Penalty{}) },
 		"Change":   func() error { _, err := s.Change(ctx, approval.Change{Ref: ref}); return err },
 		"Park":     func() error { return s.Park(ctx, ref, nil) },
 		"Parked":   func() error { _, err := s.Parked(ctx, ref); return err },
@@ -292,9 +367,9 @@ func TestStore_givesUpAfterItsTimeout(t *testing.T) {
 			t.Errorf("%s: the error contains the password or the ID", method)
 		}
 	}
-	// Ten calls of 50 ms each, on a machine that may be slow.
+	// Calls of 50 ms each, on a machine that may be slow.
 	if took := time.Since(begun); took > 10*time.Second {
-		t.Errorf("ten calls took %v", took)
+		t.Errorf("the calls took %v", took)
 	}
 }
 

@@ -35,8 +35,9 @@ type model struct {
 }
 
 type modelRecord struct {
-	approval.Record // Left is unused
+	approval.Record // Left and Present are unused
 	ends, gone      time.Duration
+	present         time.Duration
 	op              string
 	parked          []byte
 }
@@ -64,6 +65,7 @@ func testModel(f *fixture) {
 		actions := map[string]func(*rapid.T){
 			"":         m.compare,
 			"create":   m.create,
+			"touch":    m.touch,
 			"change":   m.change,
 			"again":    m.again,
 			"park":     m.park,
@@ -127,7 +129,11 @@ func (m *model) check(t *rapid.T, got approval.Record, r *modelRecord) {
 		(live && (got.Left > left || (m.f.Exact && got.Left != left))) {
 		t.Fatalf("%v left in state %s; want %v", got.Left, want.State, left)
 	}
-	got.Left = 0
+	if present := r.present - m.now; want.State.Waiting() && ((present > 0) != (got.Present > 0) ||
+		(present > 0 && (got.Present > present || (m.f.Exact && got.Present != present)))) {
+		t.Fatalf("present for %v; want %v", got.Present, present)
+	}
+	got.Left, got.Present = 0, 0
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Fatalf("record (-want +got):\n%s", diff)
 	}
@@ -181,32 +187,85 @@ func (m *model) compare(t *rapid.T) {
 
 func (m *model) create(t *rapid.T) {
 	n := approval.New{
-		Ref:     m.ref(t),
-		Session: approval.Tag{rapid.Byte().Draw(t, "session")},
-		Plan:    some(t, "plan"),
-		Lasts:   m.half(t, "lasts"),
-		Keep:    m.whole(t, "keep"),
-		Replace: rapid.SampledFrom([]string{"", m.refs[0].ID, m.refs[1].ID, m.refs[2].ID, m.refs[3].ID}).Draw(t, "replace"),
+		Ref:      m.ref(t),
+		Session:  approval.Tag{rapid.Byte().Draw(t, "session")},
+		Plan:     some(t, "plan"),
+		Presence: m.presence(t),
+		Lasts:    m.half(t, "lasts"),
+		Keep:     m.whole(t, "keep"),
+		Replace:  rapid.SampledFrom([]string{"", m.refs[0].ID, m.refs[1].ID, m.refs[2].ID, m.refs[3].ID}).Draw(t, "replace"),
 	}
+	n.Slot = slotOf(n.Ref)
+	got, created, err := m.f.Store.Create(m.f.Context(), n)
+
 	r := m.at(n.Key)
-	var seen approval.Record
-	if r != nil {
-		seen = m.view(r)
-	}
-	created := r == nil || seen.ID == n.ID
-	if r == nil || (seen.ID != n.ID && !seen.State.Live() && seen.ID == n.Replace) {
-		created = true
+	want := false
+	switch {
+	case r != nil && r.ID == n.ID:
+		want = true
+	case r != nil && (m.view(r).State.Live() || r.ID != n.Replace):
+	case m.holder(n.Slot) != nil:
+		if created || !errors.Is(err, approval.ErrBusy) {
+			t.Fatalf("Create: created %t, error %v; want ErrBusy", created, err)
+		}
+		m.check(t, got, m.holder(n.Slot))
+		return
+	default:
+		want = true
 		r = &modelRecord{
-			Record: approval.Record{Ref: n.Ref, State: approval.Starting, Session: n.Session, Plan: n.Plan},
-			ends:   m.now + n.Lasts,
-			gone:   m.now + n.Lasts + n.Keep,
+			Record: approval.Record{
+				Ref: n.Ref, State: approval.Starting, Session: n.Session, Slot: n.Slot, Plan: n.Plan,
+			},
+			ends:    m.now + n.Lasts,
+			gone:    m.now + n.Lasts + n.Keep,
+			present: m.now + n.Presence,
 		}
 		m.records[n.Key] = r
 	}
-	got, is, err := m.f.Store.Create(m.f.Context(), n)
-	if err != nil || is != created {
-		t.Fatalf("Create: created %t, error %v; want %t", is, err, created)
+	if err != nil || created != want {
+		t.Fatalf("Create: created %t, error %v; want %t", created, err, want)
 	}
+	m.check(t, got, r)
+}
+
+// slotOf shares a slot between all keys but one.
+func slotOf(ref approval.Ref) approval.Tag { return approval.Tag{ref.Key[0] / 2} }
+
+// holder is the record that holds a slot, or nil.
+func (m *model) holder(slot approval.Tag) *modelRecord {
+	for key := range m.records {
+		if r := m.at(key); r != nil && r.Slot == slot && m.view(r).State.Waiting() {
+			return r
+		}
+	}
+	return nil
+}
+
+// presence draws for how long somebody waits, perhaps not at all.
+func (m *model) presence(t *rapid.T) time.Duration {
+	if rapid.Bool().Draw(t, "nobody") {
+		return 0
+	}
+	return m.half(t, "presence")
+}
+
+func (m *model) touch(t *rapid.T) {
+	ref, presence := m.ref(t), m.presence(t)
+	got, err := m.f.Store.Touch(m.f.Context(), ref.Owner, ref.Key, presence)
+	r := m.at(ref.Key)
+	if r == nil {
+		if !errors.Is(err, approval.ErrNotFound) {
+			t.Fatalf("Touch: state %q, error %v; want ErrNotFound", got.State, err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatalf("Touch: %v", err)
+	}
+	if !m.view(r).State.Waiting() {
+		return // where it means nothing, it may do what it likes to the time
+	}
+	r.present = max(r.present, m.now+presence)
 	m.check(t, got, r)
 }
 
@@ -220,6 +279,7 @@ func (m *model) change(t *rapid.T) {
 		Outcome:  some(t, "outcome"),
 		Interval: time.Duration(rapid.IntRange(0, 3).Draw(t, "interval")) * m.f.Tick,
 	}
+	m.last.Slot = slotOf(m.last.Ref)
 	// What is empty must be zero: the contract does not say what else it is.
 	if len(m.last.Plan) == 0 {
 		m.last.Plan = nil

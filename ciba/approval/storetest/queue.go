@@ -266,6 +266,8 @@ func testScheduleLeased(f *fixture) {
 	f.schedule(newRef(), 0)
 	l := f.claim(1)
 	f.schedule(l.Ref, 0)
+	f.wantLost(l)
+	f.drop(l)
 	if fresh := f.claim(1); fresh.Ref != l.Ref || fresh.Token == l.Token {
 		f.Error("the second lease is not told from the first")
 	}

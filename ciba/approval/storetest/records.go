@@ -309,12 +309,12 @@ func testBinary(f *fixture) {
 	all := everyByte()
 	for i := 0; i < len(all); i += 32 {
 		ref := approval.Ref{Owner: approval.Tag(all[i:]), Key: approval.Key(all[i:]), ID: rand.Text()}
-		n := approval.New{Ref: ref, Session: approval.Tag(all[i:]), Plan: all, Lasts: f.long(), Keep: f.long()}
+		n := approval.New{Ref: ref, Session: approval.Tag(all[i:]), Slot: approval.Tag(all[i+16:]), Plan: all, Lasts: f.long(), Keep: f.long()}
 		f.createNew(n)
 		f.event(ref, approval.EventStarted)
 		f.change(approval.Change{Ref: ref, Event: approval.EventApprove, Outcome: all, Lasts: f.long(), Keep: f.long()})
 		f.wantRecord(f.get(ref), approval.Record{
-			Ref: ref, State: approval.Approved, Session: n.Session, Plan: all, Outcome: all,
+			Ref: ref, State: approval.Approved, Session: n.Session, Slot: n.Slot, Plan: all, Outcome: all,
 		})
 		if err := f.Store.Schedule(f.Context(), ref, 0); err != nil {
 			f.Errorf("Schedule: %v", err)
@@ -373,7 +373,8 @@ func testCancelled(f *fixture) {
 
 	ctx, cancel := context.WithCancel(f.Context())
 	cancel()
-	fresh := newRef()
+	fresh, counter := newRef(), newCounter()
+	rate := approval.Rate{Burst: 1, Per: f.long()}
 	s := f.Store
 	for name, call := range map[string]func() error{
 		"Create": func() error {
@@ -385,6 +386,9 @@ func testCancelled(f *fixture) {
 			_, err := s.Change(ctx, approval.Change{Ref: ref, Event: approval.EventSpend, Op: rand.Text(), Keep: f.long()})
 			return err
 		},
+		"Touch":    func() error { _, err := s.Touch(ctx, ref.Owner, ref.Key, f.long()); return err },
+		"Take":     func() error { _, err := s.Take(ctx, counter, rate); return err },
+		"Block":    func() error { return s.Block(ctx, counter, approval.Penalty{First: f.long(), Longest: f.long()}) },
 		"Park":     func() error { return s.Park(ctx, ref, []byte("other")) },
 		"Parked":   func() error { _, err := s.Parked(ctx, ref); return err },
 		"Unpark":   func() error { return s.Unpark(ctx, ref) },
@@ -399,6 +403,10 @@ func testCancelled(f *fixture) {
 	}
 	f.wantGone(fresh)
 	f.wantRecord(f.get(ref), before)
+	if r := f.get(ref); r.Present > 0 {
+		f.Errorf("present for %v", r.Present)
+	}
+	f.wantWait(f.take(counter, rate), 0)
 	if got := f.parked(ref); string(got) != "body" {
 		f.Errorf("parked %q", got)
 	}
