@@ -158,7 +158,11 @@ func problemOf(a approval.Approval) (p problem, own bool) {
 		p.retryAfter = approval.RetryTime
 		return p, false
 	}
-	return ended[a.State], true
+	if p, ok := ended[a.State]; ok {
+		return p, true
+	}
+	// Approved in the store, and refused all the same: its proof is no good.
+	return ended[approval.Failed], true
 }
 
 // approvalJSON is an approval as clients see it.
@@ -228,10 +232,19 @@ func (v *visit) show(a approval.Approval) *passage {
 	if !own {
 		return v.refuse(p)
 	}
-	if a.State.Waiting() {
+	if a.State.Waiting() && v.forgetsSignIn() {
+		p.status = http.StatusForbidden
+	} else if a.State.Waiting() {
 		v.w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_user_authentication", error_description="approval with MitID needed"`)
 	}
 	return v.answer(p, &a)
+}
+
+// forgetsSignIn tells whether 401 would sign the user out: a browser that has
+// sent credentials of HTTP authentication takes it to mean that they are wrong,
+// and forgets them.
+func (v *visit) forgetsSignIn() bool {
+	return v.r.Header.Get("Authorization") != "" && (v.r.Header.Get("Sec-Fetch-Mode") != "" || v.wantsPage())
 }
 
 // refuse answers a request that has no approval. It always returns nil.

@@ -127,8 +127,11 @@ func (v *visit) byHandle() *passage {
 	case v.status:
 		return v.tell(a)
 	case v.action == controlCancel:
-		if a, err = v.engine.Cancel(v.r.Context(), a); err != nil {
-			return v.trouble(err)
+		// A page that is out of date does not cancel what was started since.
+		if strings.HasPrefix(v.handle, a.ID+".") {
+			if a, err = v.engine.Cancel(v.r.Context(), a); err != nil {
+				return v.trouble(err)
+			}
 		}
 		if v.r.Method != http.MethodPost {
 			return v.backToPage(a)
@@ -142,6 +145,10 @@ func (v *visit) byHandle() *passage {
 	// is not the request that the approval is for, it has another key.
 	parked, err := v.engine.Unpark(v.r.Context(), v.session, a)
 	switch {
+	case errors.Is(err, approval.ErrNotFound) && a.State == approval.Approved:
+		// It is for a request that has no form to continue, or was used just
+		// now.
+		return v.refuse(problemGone)
 	case errors.Is(err, approval.ErrNotFound):
 		return v.show(a)
 	case err != nil:
@@ -159,14 +166,13 @@ func (v *visit) byHandle() *passage {
 // byRequest serves a request by what it is.
 func (v *visit) byRequest() *passage {
 	remembered := v.Remember > 0
-	if remembered {
+	if remembered && !v.status {
 		// An approval that is there needs no more than itself: the request may
-		// come from anywhere, as it may without the gate.
-		a, err := v.engine.Find(v.r.Context(), v.binding())
-		if err == nil && a.State == approval.Approved && !v.status {
-			return v.pass(a)
+		// come from anywhere, as it may without the gate. Whatever else there
+		// is, or is the matter, comes up below.
+		if p, _, err := v.use(); err == nil {
+			return p
 		}
-		// Whatever else there is, or is the matter, comes up below.
 	}
 	if v.isCrossSite() {
 		return v.refuse(problemCrossSite)
@@ -184,32 +190,53 @@ func (v *visit) byRequest() *passage {
 	}
 	if v.status {
 		a, err := v.engine.Find(v.r.Context(), v.binding())
-		switch {
-		case errors.Is(err, approval.ErrNotFound):
-			return v.refuse(problemGone)
-		case err != nil:
+		if err != nil {
 			return v.trouble(err)
 		}
 		return v.tell(a)
 	}
 
-	a, err := v.engine.Begin(v.r.Context(), v.binding(), v.restart, v.ask)
-	if err != nil {
+	p, a, err := v.use()
+	if errors.Is(err, approval.ErrNotFound) || errors.Is(err, approval.ErrNotApproved) && v.restart != "" {
+		a, err = v.engine.Begin(v.r.Context(), v.binding(), v.restart, v.ask)
+	}
+	switch {
+	case p != nil:
+		return p
+	case err != nil && !errors.Is(err, approval.ErrNotApproved):
 		return v.trouble(err)
 	}
 	if v.action == controlRestart && v.r.Method != http.MethodPost {
 		return v.backToPage(a)
 	}
 	if a.State.Waiting() && v.mode() == respondHold {
-		a, err = v.holdOpen(a)
-		if err != nil {
+		if a, err = v.holdOpen(a); err != nil {
 			return v.trouble(err)
 		}
 	}
 	if a.State == approval.Approved {
-		return v.pass(a)
+		p, a, err = v.use()
+		switch {
+		case p != nil:
+			return p
+		case err != nil && !errors.Is(err, approval.ErrNotApproved):
+			return v.trouble(err)
+		}
 	}
 	return v.show(a)
+}
+
+// use lets the request pass if there is a good approval for it.
+func (v *visit) use() (*passage, approval.Approval, error) {
+	grant, a, err := v.engine.Use(v.r.Context(), v.binding())
+	if err != nil {
+		return nil, a, err
+	}
+	if v.Remember > 0 && v.newSession {
+		// Without it, the client could not come back to what it is allowed.
+		giveSession(v.engine, v.w, v.r, v.session)
+	}
+	return &passage{&grant, v.user}, a, nil
 }
 
 // binding is everything that an approval of this request is good for.
@@ -307,26 +334,6 @@ func (v *visit) await(a approval.Approval, atMost time.Duration) (approval.Appro
 		return a, nil
 	}
 	return waited, err
-}
-
-// pass uses an approval for this request.
-func (v *visit) pass(a approval.Approval) *passage {
-	grant, err := v.engine.Use(v.r.Context(), v.binding(), a)
-	if errors.Is(err, approval.ErrNotApproved) {
-		// Somebody was quicker with the same request.
-		if a, err = v.engine.Find(v.r.Context(), v.binding()); err == nil && a.State != approval.Approved {
-			return v.show(a)
-		}
-		return v.refuse(problemUnavailable)
-	}
-	if err != nil {
-		return v.trouble(err)
-	}
-	if v.Remember > 0 && v.newSession {
-		// Without it, the client could not come back to what it is allowed.
-		giveSession(v.engine, v.w, v.r, v.session)
-	}
-	return &passage{&grant, v.user}
 }
 
 // trouble answers what went wrong before there was an approval to speak of.

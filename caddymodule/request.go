@@ -277,7 +277,7 @@ var meaningful = map[string]bool{
 	"x-http-method-override": true, "x-http-method": true, "x-method-override": true,
 	"x-original-method": true, "x-forwarded-method": true,
 	"x-original-url": true, "x-original-uri": true, "x-rewrite-url": true,
-	"x-forwarded-uri": true, "x-forwarded-prefix": true, "x-original-host": true,
+	"soapaction": true, "x-forwarded-uri": true, "x-forwarded-prefix": true, "x-original-host": true,
 }
 
 // meaningfulHeaders are those of a request, in every spelling that something

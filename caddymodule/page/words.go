@@ -78,7 +78,7 @@ var danish = words{
 	Unavailable: message{"Godkendelse er ikke mulig lige nu", "Tjenesten, der henter godkendelser, svarer ikke. Intet er blevet udført."},
 	Forbidden:   message{"Du har ikke adgang", "Dette kræver en godkendelse, som du ikke kan give, sådan som du er logget på nu. Intet er blevet udført."},
 	Conflict:    message{"En anden anmodning venter", "Du har allerede en anmodning i MitID app. Svar på den først. Har du ikke selv startet den, så afvis den. Intet er blevet udført her."},
-	Limited:     message{"For mange forsøg", "Der er bedt om godkendelse for mange gange på kort tid. Intet er blevet udført."},
+	Limited:     message{"Vent, før du prøver igen", "Der er bedt om godkendelse mange gange på kort tid, eller en anmodning er lige blevet afvist. Intet er blevet udført."},
 	Invalid:     message{"Anmodningen kan ikke godkendes", "Den indeholder noget, der ikke kan vises helt og tydeligt i MitID app. Intet er blevet udført. Gå tilbage, ret det, og prøv igen."},
 	CrossSite:   message{"Du kom fra et andet websted", "En godkendelse kan kun startes her på siden. Intet er blevet udført. Har du ikke selv bedt om dette, så luk siden."},
 
@@ -134,7 +134,7 @@ var english = words{
 	Unavailable: message{"Approval is not possible right now", "The service that collects approvals does not answer. Nothing has been carried out."},
 	Forbidden:   message{"You do not have access", "This needs an approval that you cannot give the way you are signed in now. Nothing has been carried out."},
 	Conflict:    message{"Another request is waiting", "You already have a request in the MitID app. Answer that one first. If you did not start it yourself, refuse it. Nothing has been carried out here."},
-	Limited:     message{"Too many attempts", "Approval has been asked for too many times in a short while. Nothing has been carried out."},
+	Limited:     message{"Wait before you try again", "Approval has been asked for many times in a short while, or a request has just been refused. Nothing has been carried out."},
 	Invalid:     message{"The request cannot be approved", "It contains something that cannot be shown in full and clearly in the MitID app. Nothing has been carried out. Go back, correct it and try again."},
 	CrossSite:   message{"You came from another site", "An approval can only be started on this site itself. Nothing has been carried out. If you did not ask for this yourself, close the page."},
 

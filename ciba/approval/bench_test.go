@@ -11,7 +11,7 @@ import (
 
 // benchGranted is a remembered approval that was granted, which is what every
 // request on such a route looks up.
-func benchGranted(b *testing.B) (*approval.Engine, approval.Binding, approval.Approval) {
+func benchGranted(b *testing.B) (*approval.Engine, approval.Binding) {
 	b.Helper()
 	w := newWorld(b, func(c *cibatest.Config) { c.Interval = time.Second })
 	e := w.engine()
@@ -30,11 +30,11 @@ func benchGranted(b *testing.B) (*approval.Engine, approval.Binding, approval.Ap
 	if err != nil || a.State != approval.Approved {
 		b.Fatalf("%s, %v; want approved", a.State, err)
 	}
-	return e, bound, a
+	return e, bound
 }
 
 func BenchmarkFind(b *testing.B) {
-	e, bound, _ := benchGranted(b)
+	e, bound := benchGranted(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := e.Find(b.Context(), bound); err != nil {
@@ -44,10 +44,10 @@ func BenchmarkFind(b *testing.B) {
 }
 
 func BenchmarkUse(b *testing.B) {
-	e, bound, a := benchGranted(b)
+	e, bound := benchGranted(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := e.Use(b.Context(), bound, a); err != nil {
+		if _, _, err := e.Use(b.Context(), bound); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -57,7 +57,7 @@ func BenchmarkUse(b *testing.B) {
 // included.
 func BenchmarkBegin(b *testing.B) {
 	b.Run("join", func(b *testing.B) {
-		e, bound, _ := benchGranted(b)
+		e, bound := benchGranted(b)
 		b.ReportAllocs()
 		for b.Loop() {
 			if _, err := e.Begin(b.Context(), bound, "", ask); err != nil {

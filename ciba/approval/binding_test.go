@@ -35,8 +35,8 @@ func TestBinding_findsNothingForAnyDifference(t *testing.T) {
 			if _, err := e.Find(t.Context(), other); !errors.Is(err, approval.ErrNotFound) {
 				t.Errorf("other %s: error %v, want ErrNotFound", name, err)
 			}
-			if _, err := e.Use(t.Context(), other, a); !errors.Is(err, approval.ErrNotApproved) {
-				t.Errorf("other %s: using gives %v, want ErrNotApproved", name, err)
+			if _, _, err := e.Use(t.Context(), other); !errors.Is(err, approval.ErrNotFound) {
+				t.Errorf("other %s: using gives %v, want ErrNotFound", name, err)
 			}
 		}
 		upper := b
@@ -62,7 +62,7 @@ func TestBinding_refusesEmptyParts(t *testing.T) {
 			if _, err := e.Begin(t.Context(), b, "", ask); err == nil {
 				t.Errorf("a binding without %s was accepted", name)
 			}
-			if _, err := e.Use(t.Context(), b, approval.Approval{State: approval.Approved}); err == nil {
+			if _, _, err := e.Use(t.Context(), b); err == nil {
 				t.Errorf("a binding without %s was used", name)
 			}
 		}

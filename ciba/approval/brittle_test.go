@@ -22,6 +22,9 @@ type brittle struct {
 	faults []storeFault
 	well   bool // for the moment, nothing fails
 	calls  map[string]int
+
+	listeners  []func(approval.News)
+	afterTouch func() // called between a Touch and its answer
 }
 
 // storeFault makes calls of one method fail.
@@ -57,6 +60,16 @@ func (s *brittle) heal() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = nil
+}
+
+// news tells every listener something that the store did not say.
+func (s *brittle) news(n approval.News) {
+	s.mu.Lock()
+	told := s.listeners
+	s.mu.Unlock()
+	for _, f := range told {
+		f(n)
+	}
 }
 
 // whileWell calls f while nothing fails.
@@ -140,7 +153,11 @@ func (s *brittle) Get(ctx context.Context, owner approval.Tag, key approval.Key)
 }
 
 func (s *brittle) Touch(ctx context.Context, owner approval.Tag, key approval.Key, presence time.Duration) (approval.Record, error) {
-	return asked(s, "Touch", func() (approval.Record, error) { return s.Store.Touch(ctx, owner, key, presence) })
+	rec, err := asked(s, "Touch", func() (approval.Record, error) { return s.Store.Touch(ctx, owner, key, presence) })
+	if s.afterTouch != nil {
+		s.afterTouch()
+	}
+	return rec, err
 }
 
 func (s *brittle) Change(ctx context.Context, c approval.Change) (approval.Record, error) {
@@ -206,5 +223,8 @@ func (s *brittle) Block(ctx context.Context, counter approval.Tag, p approval.Pe
 }
 
 func (s *brittle) Listen(ctx context.Context, f func(approval.News)) error {
+	s.mu.Lock()
+	s.listeners = append(s.listeners, f)
+	s.mu.Unlock()
 	return s.do("Listen", func() error { return s.Store.Listen(ctx, f) })
 }

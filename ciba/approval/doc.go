@@ -20,7 +20,9 @@
 // encrypted and authenticated under keys that the engines share; parked
 // request bodies under a key that only the client's session secret opens. All
 // are bound to their record, so that they cannot be moved to another. A writer
-// of the store can take approvals away, but not make one.
+// of the store can take approvals away, but not make one; by putting back what
+// was there before, they can make a spent one good again, for the session that
+// it belongs to and for the minutes that it was good for.
 //
 // # Time
 //

@@ -46,6 +46,10 @@ const (
 	// the requests that have joined it.
 	limitedTime = time.Second
 
+	// clockTolerance is how far the clocks of gateways may differ before
+	// approvals of one are refused at another.
+	clockTolerance = 5 * time.Minute
+
 	// cancelTime bounds a cancellation at the provider.
 	cancelTime = 10 * time.Second
 )
@@ -138,6 +142,7 @@ type Engine struct {
 	user     Rate
 	address  Rate
 	waiters  waiters
+	memory   memory
 	starts   singleflight.Group
 	slots    chan struct{} // one for each poll under way
 	freed    chan struct{} // tells the poller of a free slot
@@ -148,6 +153,12 @@ type Engine struct {
 	abort  context.CancelFunc
 	work   sync.WaitGroup
 }
+
+// String hides the keys.
+func (*Engine) String() string { return "approval.Engine{…}" }
+
+// GoString hides the keys.
+func (e *Engine) GoString() string { return e.String() }
 
 // NewEngine returns an engine that polls until Close.
 func NewEngine(c Config) (*Engine, error) {
@@ -272,6 +283,9 @@ type outcome struct {
 	UUID          string    `json:"uuid"`
 	TransactionID string    `json:"transaction_id,omitempty"`
 	ApprovedAt    time.Time `json:"approved_at"`
+	// GoodUntil is when the store is to end the approval. The store knows; this
+	// is for a store that somebody has set back.
+	GoodUntil time.Time `json:"good_until"`
 }
 
 // The names of the sealed fields.
@@ -295,9 +309,11 @@ func (e *Engine) Find(ctx context.Context, b Binding) (Approval, error) {
 }
 
 // FindHandle returns the approval that a handle names, if it belongs to this
-// session and person, and [ErrNotFound] otherwise.
+// session and person, and [ErrNotFound] otherwise. Where it has been started
+// over, that is the new one, with another ID: a page that was left open, or is
+// loaded again, goes on with what has become of its request.
 func (e *Engine) FindHandle(ctx context.Context, s Session, uuid, handle string) (Approval, error) {
-	id, key, ok := parseHandle(handle)
+	_, key, ok := parseHandle(handle)
 	if !ok || !s.Valid() {
 		return Approval{}, ErrNotFound
 	}
@@ -306,7 +322,7 @@ func (e *Engine) FindHandle(ctx context.Context, s Session, uuid, handle string)
 		return Approval{}, storeError("reading an approval", err)
 	}
 	own := tag(e.keys.session, s.secret[:])
-	if rec.ID != id || subtle.ConstantTimeCompare(rec.Session[:], own[:]) != 1 {
+	if subtle.ConstantTimeCompare(rec.Session[:], own[:]) != 1 {
 		return Approval{}, ErrNotFound
 	}
 	return e.view(rec), nil
@@ -573,39 +589,49 @@ func (e *Engine) Wait(ctx context.Context, a Approval, atMost time.Duration) (Ap
 	}
 }
 
-// Use lets a request pass: it returns the grant of an approved approval. A
+// Use lets a request pass if there is a good approval for its binding. A
 // one-time approval is spent by it, once, over all gateways; whatever happens
-// to the request afterwards, it stays spent. It returns [ErrNotApproved] for
-// an approval that is not good, or not good for this binding.
-func (e *Engine) Use(ctx context.Context, b Binding, a Approval) (Grant, error) {
+// to the request afterwards, it stays spent.
+//
+// It returns [ErrNotFound] where there is no approval, and [ErrNotApproved]
+// with the approval where that is not good, or not any more.
+func (e *Engine) Use(ctx context.Context, b Binding) (Grant, Approval, error) {
 	if err := b.check(); err != nil {
-		return Grant{}, err
+		return Grant{}, Approval{}, err
 	}
 	owner, key := e.keys.place(b)
-	if a.Owner != owner || a.Key != key || a.State != Approved {
-		return Grant{}, ErrNotApproved
+	if !b.oneTime() {
+		return e.recall(ctx, owner, key)
 	}
+	rec, spent, err := e.store.Spend(ctx, owner, key, rand.Text(), presenceTime, keepTime)
+	switch {
+	case err != nil:
+		return Grant{}, Approval{}, storeError("spending an approval", err)
+	case !spent:
+		return Grant{}, e.view(rec), ErrNotApproved
+	}
+	g, err := e.grant(ctx, rec)
+	if err != nil {
+		return Grant{}, e.view(rec), err
+	}
+	e.logger.LogAttrs(ctx, slog.LevelInfo, "approval used", slog.String("approval_id", rec.ID))
+	return g, e.view(rec), nil
+}
+
+// grant reads the proof that an approval was granted.
+func (e *Engine) grant(ctx context.Context, rec Record) (Grant, error) {
 	var o outcome
-	if err := openJSON(e.keys.seal, a.Ref, outcomeField, a.record.Outcome, &o); err != nil {
+	if err := openJSON(e.keys.seal, rec.Ref, outcomeField, rec.Outcome, &o); err != nil {
 		e.logger.LogAttrs(ctx, slog.LevelError, "refusing an approval that no gateway with this secret has granted",
-			slog.String("approval_id", a.ID), slog.Any("error", err))
+			slog.String("approval_id", rec.ID), slog.Any("error", err))
 		return Grant{}, ErrNotApproved
 	}
-	if b.oneTime() {
-		_, err := e.change(ctx, a.record, Change{Event: EventSpend, Keep: keepTime})
-		switch {
-		case errors.Is(err, ErrNotFound), isTransition(err):
-			return Grant{}, ErrNotApproved
-		case err != nil:
-			return Grant{}, storeError("spending an approval", err)
-		}
-		e.logger.LogAttrs(ctx, slog.LevelInfo, "approval used", slog.String("approval_id", a.ID))
-		if err := e.store.Unpark(ctx, a.Ref); err != nil {
-			e.logger.LogAttrs(ctx, slog.LevelWarn, "forgetting a parked body: it goes with its approval",
-				slog.String("approval_id", a.ID), slog.Any("error", err))
-		}
+	if time.Since(o.GoodUntil) > clockTolerance {
+		e.logger.LogAttrs(ctx, slog.LevelError, "refusing an approval that was over long ago: the store has been set back, or the clocks differ by minutes",
+			slog.String("approval_id", rec.ID))
+		return Grant{}, ErrNotApproved
 	}
-	return Grant{ApprovalID: a.ID, UUID: o.UUID, TransactionID: o.TransactionID, ApprovedAt: o.ApprovedAt}, nil
+	return Grant{ApprovalID: rec.ID, UUID: o.UUID, TransactionID: o.TransactionID, ApprovedAt: o.ApprovedAt}, nil
 }
 
 // Cancel calls an approval off, here and, in the background, at the provider.
@@ -667,7 +693,7 @@ func (e *Engine) change(ctx context.Context, rec Record, c Change) (Record, erro
 	}
 	rec, err := e.store.Change(ctx, c)
 	if err == nil {
-		e.waiters.tell(c.ID)
+		e.tell(c.ID)
 	}
 	return rec, err
 }

@@ -189,12 +189,17 @@ func (e *Engine) verify(h *holding, rec Record, p plan, tokens ciba.Tokens) {
 			break
 		}
 	}
-	var sealed []byte
+	approved := Change{Event: EventApprove, Lasts: useTime, Keep: keepTime}
+	if p.Remember > 0 {
+		// When it is over it is forgotten, and the next request starts anew.
+		approved.Lasts, approved.Keep = p.Remember, 0
+	}
 	if err == nil {
-		sealed, err = sealJSON(e.keys.seal, rec.Ref, outcomeField, outcome{
+		approved.Outcome, err = sealJSON(e.keys.seal, rec.Ref, outcomeField, outcome{
 			UUID:          id.UUID,
 			TransactionID: id.TransactionID,
 			ApprovedAt:    id.AuthTime,
+			GoodUntil:     time.Now().Add(approved.Lasts),
 		})
 	}
 	switch {
@@ -202,11 +207,8 @@ func (e *Engine) verify(h *holding, rec Record, p plan, tokens ciba.Tokens) {
 		e.settle(h, rec, Change{Event: EventFail, Reason: ReasonVerification, Keep: keepTime}, err)
 	case err != nil:
 		e.settle(h, rec, Change{Event: EventFail, Reason: ReasonAnswerLost, Keep: keepTime}, err)
-	case p.Remember > 0:
-		// When it is over it is forgotten, and the next request starts anew.
-		e.settle(h, rec, Change{Event: EventApprove, Outcome: sealed, Lasts: p.Remember}, nil)
 	default:
-		e.settle(h, rec, Change{Event: EventApprove, Outcome: sealed, Lasts: useTime, Keep: keepTime}, nil)
+		e.settle(h, rec, approved, nil)
 	}
 }
 

@@ -172,7 +172,7 @@ func TestPoller_storesTheAnswerWhenTheStoreIsBack(t *testing.T) {
 		w.store.failChange(approval.EventApprove, time.Minute)
 		w.approve()
 		a = wait(t, e, a, approval.Approved)
-		if _, err := e.Use(t.Context(), b, a); err != nil {
+		if _, _, err := e.Use(t.Context(), b); err != nil {
 			t.Error(err)
 		}
 	})
@@ -187,7 +187,7 @@ func TestPoller_failsWhenTheStoreStaysAway(t *testing.T) {
 		w.store.failChange(approval.EventApprove, time.Hour)
 		w.approve()
 		a = wait(t, e, a, approval.Expired)
-		if _, err := e.Use(t.Context(), b, a); !errors.Is(err, approval.ErrNotApproved) {
+		if _, _, err := e.Use(t.Context(), b); !errors.Is(err, approval.ErrNotApproved) {
 			t.Errorf("using it: %v", err)
 		}
 		time.Sleep(time.Hour)

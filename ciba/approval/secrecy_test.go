@@ -46,7 +46,7 @@ func TestEngine_refusesWhatAWriterOfTheStoreForges(t *testing.T) {
 			if err != nil || a.State != approval.Approved {
 				t.Fatalf("the store says %s, %v", a.State, err)
 			}
-			if _, err := e.Use(t.Context(), other, a); !errors.Is(err, approval.ErrNotApproved) {
+			if _, _, err := e.Use(t.Context(), other); !errors.Is(err, approval.ErrNotApproved) {
 				t.Errorf("%s: %v, want ErrNotApproved", name, err)
 			}
 		}
@@ -87,7 +87,7 @@ func TestEngine_storesNothingThatAReaderCouldUse(t *testing.T) {
 		if _, err := e.Unpark(t.Context(), e.NewSession(), a); err == nil {
 			t.Error("another session read what was parked")
 		}
-		if _, err := e.Use(t.Context(), b, a); err != nil {
+		if _, _, err := e.Use(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.store.Parked(t.Context(), a.Ref); !errors.Is(err, approval.ErrNotFound) {

@@ -71,12 +71,17 @@ func wake(news chan struct{}) {
 func (e *Engine) listen() {
 	for {
 		err := e.store.Listen(e.run, func(n News) {
-			if n.Gap {
+			switch {
+			case n.Lost:
+				e.memory.hear(false)
+			case n.Gap:
+				e.memory.hear(true)
 				e.waiters.tellAll()
-				return
+			default:
+				e.tell(n.ID)
 			}
-			e.waiters.tell(n.ID)
 		})
+		e.memory.hear(false)
 		if e.run.Err() != nil {
 			return
 		}
@@ -85,6 +90,12 @@ func (e *Engine) listen() {
 			return
 		}
 	}
+}
+
+// tell passes on that an approval has changed.
+func (e *Engine) tell(id string) {
+	e.memory.forget(id)
+	e.waiters.tell(id)
 }
 
 // pause waits, or returns the context's error.
