@@ -303,7 +303,7 @@ const (
 	cancelledHeading = "The request was cancelled"
 	spentHeading     = "The request has already been sent"
 	conflictHeading  = "Another request is waiting"
-	limitedHeading   = "Too many attempts"
+	limitedHeading   = "Wait before you try again"
 	crossSiteHeading = "You came from another site"
 )
 
