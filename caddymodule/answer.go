@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"math"
@@ -161,7 +162,6 @@ func problemOf(a approval.Approval) (p problem, own bool) {
 	if p, ok := ended[a.State]; ok {
 		return p, true
 	}
-	// Approved in the store, and refused all the same: its proof is no good.
 	return ended[approval.Failed], true
 }
 
@@ -202,8 +202,8 @@ func publicState(s approval.State) string {
 	return string(s)
 }
 
-// ours marks an answer as the gate's own, of a state. It must not be cached,
-// and who asks what for decides what it is.
+// ours marks an answer as the gate's own, of a state. It is for this request
+// alone, and must not be cached.
 func (v *visit) ours(state string) {
 	h := v.w.Header()
 	h.Set(headerState, state)
@@ -248,7 +248,12 @@ func (v *visit) forgetsSignIn() bool {
 }
 
 // refuse answers a request that has no approval. It always returns nil.
-func (v *visit) refuse(p problem) *passage { return v.answer(p, nil) }
+func (v *visit) refuse(p problem) *passage {
+	if p.status == http.StatusMethodNotAllowed {
+		v.w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+	}
+	return v.answer(p, nil)
+}
 
 // answer writes a problem as a page for people and as JSON for programs.
 func (v *visit) answer(p problem, a *approval.Approval) *passage {
@@ -339,10 +344,22 @@ func (v *visit) writePage(p problem, a *approval.Approval) error {
 func (v *visit) park(a approval.Approval) bool {
 	if !v.hasBody {
 		// A control has no content of its own: is that of its request there?
-		_, err := v.engine.Unpark(v.r.Context(), v.session, a)
+		_, err := v.engine.Parked(v.r.Context(), v.session, a)
 		return err == nil
 	}
-	err := v.engine.Park(v.r.Context(), v.session, a, approval.Parked{Header: meaningfulHeaders(v.r.Header), Body: v.body})
+	request := v.fingerprint()
+	if v.Remember > 0 {
+		// There is one place, and the request of another page may have it.
+		parked, err := v.engine.Parked(v.r.Context(), v.session, a)
+		if err == nil && !bytes.Equal(parked.Request, request) {
+			return false
+		}
+	}
+	err := v.engine.Park(v.r.Context(), v.session, a, approval.Parked{
+		Request: request,
+		Header:  meaningfulHeaders(v.r.Header),
+		Body:    v.body,
+	})
 	if err != nil {
 		v.logger.Warn("parking a request: the person must send it again", zap.String("approval_id", a.ID), zap.Error(err))
 	}

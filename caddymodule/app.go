@@ -86,7 +86,8 @@ type App struct {
 	userRate  approval.Rate
 	addrRate  approval.Rate
 	slog      *slog.Logger
-	started   bool // and so holds the engine
+	log       *relay // the engine's way to slog, as long as this is the newest configuration
+	started   bool   // and so holds the engine
 }
 
 // Endpoints are addresses of the provider. Empty ones are looked up by
@@ -160,6 +161,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // a connection.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.slog = ctx.Slogger()
+	a.log = newRelay(a.slog.Handler())
 	issuer, err := resolve("issuer", a.Issuer)
 	if err != nil {
 		return err
@@ -195,7 +197,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		Auth:      auth,
 		Scope:     strings.Join(scope, " "),
 		Endpoints: endpoints,
-		Logger:    a.slog,
+		Logger:    slog.New(a.log),
 	})
 	if err != nil {
 		return fmt.Errorf("setting up the CIBA client: %w", err)
@@ -303,9 +305,12 @@ func (e *Endpoints) resolve() (ciba.Endpoints, error) {
 
 // Start begins polling for what is pending in the store.
 func (a *App) Start() error {
-	if _, err := a.loadEngine(); err != nil {
+	e, err := a.loadEngine()
+	if err != nil {
 		return err
 	}
+	handler := a.slog.Handler()
+	e.log.to.Store(&handler)
 	a.started = true
 	return nil
 }

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -141,9 +142,8 @@ func (v *visit) byHandle() *passage {
 	if v.r.Method != http.MethodPost {
 		return v.byRequest()
 	}
-	// A form waits here: what was parked takes the place of the control. If it
-	// is not the request that the approval is for, it has another key.
-	parked, err := v.engine.Unpark(v.r.Context(), v.session, a)
+	// A form waits here: what was parked takes the place of the control.
+	parked, err := v.engine.Parked(v.r.Context(), v.session, a)
 	switch {
 	case errors.Is(err, approval.ErrNotFound) && a.State == approval.Approved:
 		// It is for a request that has no form to continue, or was used just
@@ -160,6 +160,23 @@ func (v *visit) byHandle() *passage {
 	maps.Copy(v.r.Header, parked.Header)
 	v.body, v.hasBody = parked.Body, true
 	setBody(v.r, parked.Body)
+	if v.Remember == 0 {
+		// If it is not the request that the approval is for, it has another
+		// key; and it goes on once, because the approval does.
+		return v.byRequest()
+	}
+	// Here the approval is for others as well.
+	if !bytes.Equal(parked.Request, v.fingerprint()) {
+		return v.refuse(problemGone)
+	}
+	if a.State == approval.Approved {
+		switch err := v.engine.Unpark(v.r.Context(), a); {
+		case errors.Is(err, approval.ErrNotFound):
+			return v.refuse(problemGone)
+		case err != nil:
+			return v.trouble(err)
+		}
+	}
 	return v.byRequest()
 }
 
@@ -245,12 +262,27 @@ func (v *visit) binding() approval.Binding {
 		Session: v.session,
 		User:    v.user,
 		UUID:    v.uuid,
-		Policy:  v.version + " " + v.r.Host,
+		Policy:  v.version,
+		Host:    v.r.Host,
 	}
 	if v.Remember == 0 {
-		b.Request = fingerprint(v.r, v.body)
+		b.Request = v.fingerprint()
 	}
 	return b
+}
+
+// fingerprint is the request's, with the values that its text shows from
+// elsewhere.
+func (v *visit) fingerprint() []byte {
+	var shown []string
+	if v.template != nil {
+		repl := v.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+		for _, name := range v.template.Placeholders() {
+			value, _ := repl.GetString(name)
+			shown = append(shown, value)
+		}
+	}
+	return fingerprint(v.r, v.body, shown...)
 }
 
 // ask makes the question for the phone out of the request.
@@ -310,19 +342,26 @@ func (v *visit) mode() string {
 
 // holdOpen waits for the person's answer with the request held open.
 func (v *visit) holdOpen(a approval.Approval) (approval.Approval, error) {
-	atMost := time.Until(a.ExpiresAt) + a.Interval
-	if a.State == approval.Starting {
-		// Another request is starting it; how long it lives is not known yet.
-		atMost = maxStatusWait
-	}
+	end := time.Now().Add(maxHold)
 	if v.Hold > 0 {
-		atMost = min(atMost, time.Duration(v.Hold))
+		end = time.Now().Add(time.Duration(v.Hold))
 	}
 	if v.wait >= 0 {
-		atMost = min(atMost, v.wait)
+		end = time.Now().Add(min(v.wait, time.Until(end)))
 	}
-	return v.await(a, atMost)
+	// More than once, where the wait began before it was known how long the
+	// approval lives.
+	for a.State.Waiting() && time.Until(end) > 0 && exiting().Err() == nil {
+		var err error
+		if a, err = v.await(a, min(a.Left, time.Until(end))); err != nil {
+			return a, err
+		}
+	}
+	return a, nil
 }
+
+// maxHold is longer than any approval waits for its answer.
+const maxHold = 25 * time.Hour
 
 // await waits for the person's answer, but not beyond the end of this process.
 func (v *visit) await(a approval.Approval, atMost time.Duration) (approval.Approval, error) {

@@ -3,7 +3,9 @@ package caddymodule
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -32,6 +34,7 @@ func (*store) GoString() string { return "caddymodule.store{…}" }
 type engine struct {
 	*approval.Engine
 	storeKey string
+	log      *relay
 }
 
 // Destruct closes the engine, and gives back the store.
@@ -63,7 +66,7 @@ func (a *App) loadEngine() (*engine, error) {
 			Provider:    a.client,
 			Store:       s.(*store).Store,
 			Secret:      a.secret,
-			Logger:      a.slog,
+			Logger:      slog.New(a.log),
 			UserRate:    a.userRate,
 			AddressRate: a.addrRate,
 		})
@@ -71,7 +74,7 @@ func (a *App) loadEngine() (*engine, error) {
 			_, _ = stores.Delete(storeKey)
 			return nil, fmt.Errorf("setting up the approval engine: %w", err)
 		}
-		return &engine{made, storeKey}, nil
+		return &engine{made, storeKey, a.log}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -100,3 +103,30 @@ var exiting = sync.OnceValue(func() context.Context {
 	}()
 	return ctx
 })
+
+// relay is a log handler that passes everything on to the one of the newest
+// configuration: an engine outlives the configuration that made it, and that
+// one's log may be closed.
+type relay struct{ to atomic.Pointer[slog.Handler] }
+
+func newRelay(to slog.Handler) *relay {
+	r := new(relay)
+	r.to.Store(&to)
+	return r
+}
+
+// Enabled implements [slog.Handler].
+func (r *relay) Enabled(ctx context.Context, l slog.Level) bool {
+	return (*r.to.Load()).Enabled(ctx, l)
+}
+
+// Handle implements [slog.Handler].
+func (r *relay) Handle(ctx context.Context, record slog.Record) error {
+	return (*r.to.Load()).Handle(ctx, record)
+}
+
+// WithAttrs implements [slog.Handler].
+func (r *relay) WithAttrs(attrs []slog.Attr) slog.Handler { return (*r.to.Load()).WithAttrs(attrs) }
+
+// WithGroup implements [slog.Handler].
+func (r *relay) WithGroup(name string) slog.Handler { return (*r.to.Load()).WithGroup(name) }

@@ -66,9 +66,13 @@ func takeSignals(r *http.Request) signals {
 	return s
 }
 
-// removeOurs removes every header of ours from a request, and every mention of
-// one in Connection: a proxy behind would take it for an order to drop what the
-// gate sets (RFC 9110 §7.6.1). Trailers go as a whole. They come after
+// connectionOptions are what Connection may say, besides upgrade. Any other
+// option is the name of a header that a proxy behind would drop (RFC 9110
+// §7.6.1): what was read here, or set here, would not arrive.
+var connectionOptions = map[string]bool{"close": true, "keep-alive": true, "te": true}
+
+// removeOurs removes every header of ours from a request, and from Connection
+// what is not of the connection. Trailers go as a whole. They come after
 // everything that was decided, and nothing that is approved needs them.
 func removeOurs(r *http.Request) {
 	for name := range r.Header {
@@ -78,6 +82,13 @@ func removeOurs(r *http.Request) {
 	}
 	r.Trailer = nil
 	delete(r.Header, "Trailer")
+	// An upgrade to another protocol than WebSocket, such as h2c, would open a
+	// way to the upstream for requests that nobody sees here.
+	upgrades := slices.Equal(lower(r.Header.Values("Upgrade")), []string{"websocket"})
+	if !upgrades {
+		delete(r.Header, "Upgrade")
+		delete(r.Header, "Http2-Settings")
+	}
 	lines, ok := r.Header["Connection"]
 	if !ok {
 		return
@@ -85,7 +96,8 @@ func removeOurs(r *http.Request) {
 	var kept []string
 	for _, line := range lines {
 		for option := range strings.SplitSeq(line, ",") {
-			if option = strings.TrimSpace(option); option != "" && !isOurs(option) {
+			if option = strings.TrimSpace(option); connectionOptions[strings.ToLower(option)] ||
+				upgrades && strings.EqualFold(option, "upgrade") {
 				kept = append(kept, option)
 			}
 		}
@@ -95,6 +107,14 @@ func removeOurs(r *http.Request) {
 		return
 	}
 	r.Header["Connection"] = []string{strings.Join(kept, ", ")}
+}
+
+func lower(values []string) []string {
+	out := make([]string, len(values))
+	for i, value := range values {
+		out[i] = strings.ToLower(value)
+	}
+	return out
 }
 
 // isOurs tells whether a header would be read as one of the gate's, by a
@@ -277,7 +297,7 @@ var meaningful = map[string]bool{
 	"x-http-method-override": true, "x-http-method": true, "x-method-override": true,
 	"x-original-method": true, "x-forwarded-method": true,
 	"x-original-url": true, "x-original-uri": true, "x-rewrite-url": true,
-	"soapaction": true, "x-forwarded-uri": true, "x-forwarded-prefix": true, "x-original-host": true,
+	"soapaction": true, "upgrade": true, "x-forwarded-uri": true, "x-forwarded-prefix": true, "x-original-host": true,
 }
 
 // meaningfulHeaders are those of a request, in every spelling that something
@@ -300,7 +320,10 @@ var aliases = strings.NewReplacer("_", "-", ".", "-")
 
 // fingerprint is a hash over everything that makes this request another one
 // than any other.
-func fingerprint(r *http.Request, body []byte) []byte {
+//
+// shown are values that are shown on the phone and come from elsewhere, such as
+// other headers: the request is another one when they are.
+func fingerprint(r *http.Request, body []byte, shown ...string) []byte {
 	h := sha256.New()
 	var length [8]byte
 	count := func(n int) {
@@ -324,6 +347,10 @@ func fingerprint(r *http.Request, body []byte) []byte {
 		for _, value := range headers[name] {
 			add(value)
 		}
+	}
+	count(len(shown))
+	for _, value := range shown {
+		add(value)
 	}
 	h.Write(body)
 	return h.Sum(nil)
@@ -413,7 +440,7 @@ func (v *visit) isCrossSite() bool {
 // by which an application could take it for another request.
 func isPreflight(r *http.Request) bool {
 	if r.Method != http.MethodOptions || r.ContentLength != 0 || len(r.TransferEncoding) > 0 ||
-		r.Header.Get("Origin") == "" || r.Header.Get("Access-Control-Request-Method") == "" {
+		r.Header.Get("Origin") == "" || r.Header.Get("Upgrade") != "" || r.Header.Get("Access-Control-Request-Method") == "" {
 		return false
 	}
 	return len(meaningfulHeaders(r.Header)) == 0

@@ -124,15 +124,17 @@ func TestTakeSignals_removesEveryAliasOfItsHeaders(t *testing.T) {
 }
 
 // A proxy behind drops what Connection names (RFC 9110 §7.6.1): a client must
-// not choose among the headers that the gate sets.
+// not choose among the headers that the gate sets, nor take away what was
+// approved.
 func TestTakeSignals_removesMentionsOfItsHeadersInConnection(t *testing.T) {
 	for _, tt := range []struct{ in, want []string }{
 		{nil, nil},
 		{[]string{"close"}, []string{"close"}},
-		{[]string{"keep-alive, X-Hop"}, []string{"keep-alive, X-Hop"}},
+		{[]string{"keep-alive, X-Hop"}, []string{"keep-alive"}},
+		{[]string{"Content-Type, X-HTTP-Method-Override, Cookie, close"}, []string{"close"}},
 		{[]string{"Step-Up-User"}, nil},
 		{[]string{"close, Step-Up-User"}, []string{"close"}},
-		{[]string{"step-up-user,close,STEP_UP_UUID", "Step.Up.Time , Upgrade"}, []string{"close, Upgrade"}},
+		{[]string{"step-up-user,close,STEP_UP_UUID", "Step.Up.Time , TE"}, []string{"close, TE"}},
 		{[]string{", ,Step-Up-User,,"}, nil},
 	} {
 		r := &http.Request{Header: http.Header{}}
@@ -1047,5 +1049,50 @@ func TestIsPlain(t *testing.T) {
 		if got := isPlain(s); got != tt.want {
 			t.Errorf("isPlain(%q, TLS %v) = %v, want %v", tt.listen, tt.tls, got, tt.want)
 		}
+	}
+}
+
+// An upgrade to h2c, or to anything else that is not WebSocket, is a tunnel for
+// requests that the gate does not see.
+func TestTakeSignals_letsOnlyWebSocketUpgrade(t *testing.T) {
+	for upgrade, want := range map[string]bool{"websocket": true, "WebSocket": true, "h2c": false, "websocket, h2c": false, "TLS/1.0": false, "": false} {
+		r := httptest.NewRequest("GET", "http://bank.example/", nil)
+		r.Header.Set("Connection", "Upgrade, HTTP2-Settings")
+		r.Header.Set("Upgrade", upgrade)
+		r.Header.Set("HTTP2-Settings", "AAMAAABk")
+		takeSignals(r)
+		if got := r.Header.Get("Upgrade") != "" && r.Header.Get("Connection") == "Upgrade"; got != want {
+			t.Errorf("%q: upgraded %t, want %t; %v", upgrade, got, want, r.Header)
+		}
+		if !want && len(r.Header) != 0 {
+			t.Errorf("%q: left %v", upgrade, r.Header)
+		}
+	}
+}
+
+// Nothing that upgrades is a preflight.
+func TestIsPreflight_neverUpgrades(t *testing.T) {
+	r := httptest.NewRequest("OPTIONS", "http://bank.example/", nil)
+	r.Header.Set("Origin", "https://portal.example")
+	r.Header.Set("Access-Control-Request-Method", "POST")
+	if !isPreflight(r) {
+		t.Fatal("a preflight is not taken for one")
+	}
+	r.Header.Set("Connection", "Upgrade")
+	r.Header.Set("Upgrade", "websocket")
+	if isPreflight(r) {
+		t.Error("an upgrade passes as a preflight")
+	}
+}
+
+// A value that the text shows, and that is no part of the request otherwise, is
+// bound all the same.
+func TestFingerprint_changesWithWhatIsShown(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, shown := range [][]string{nil, {""}, {"1"}, {"10"}, {"1", "0"}, {"", "10"}} {
+		seen[string(fingerprint(transfer(), nil, shown...))] = true
+	}
+	if len(seen) != 6 {
+		t.Errorf("%d fingerprints of 6 requests", len(seen))
 	}
 }

@@ -179,6 +179,18 @@ func (t *Template) NeedsBody() bool {
 	return t.uses[fromForm] || t.uses[fromJSON] || t.uses[fromQuery]
 }
 
+// Placeholders returns the names that [Source.Placeholder] is asked for: what
+// they stand for is not part of the request itself.
+func (t *Template) Placeholders() []string {
+	var names []string
+	for _, p := range t.parts {
+		if p.source == fromReplacer {
+			names = append(names, p.name.raw)
+		}
+	}
+	return names
+}
+
 // Render makes the text for one request. The same source gives the same text.
 // The error is a [*FieldError].
 func (t *Template) Render(src Source) (string, error) {

@@ -109,6 +109,9 @@ func (m *model) ask(c *call) (approval.Ask, error) {
 
 func (m *model) newCall(t *rapid.T, b approval.Binding) *call {
 	c := &call{engine: m.engine(t), binding: b, supersede: rapid.IntRange(0, 3).Draw(t, "supersede") == 0}
+	if c.supersede {
+		m.refused[strings.ToLower(b.UUID)] = true // it cancels, which counts
+	}
 	switch rapid.IntRange(0, 4).Draw(t, "restart") {
 	case 0, 1:
 		if k := m.last[spotOf(b)]; k != nil {
@@ -390,6 +393,7 @@ func (m *model) cancel(t *rapid.T) {
 		return
 	}
 	got, err := e.Cancel(m.t.Context(), a)
+	m.refused[k.spot.uuid] = true // a cancel may hide a refusal, and counts
 	m.did("cancelling %s: %s, %v", a.ID, got.State, err)
 	if m.calm && (err != nil || got.State.Live()) {
 		m.fail("cancelling a %s approval: %s, %v", a.State, got.State, err)
@@ -426,7 +430,7 @@ func (m *model) unpark(t *rapid.T) {
 	if err != nil || a.ID != k.id {
 		return
 	}
-	p, err := e.Unpark(m.t.Context(), s, a)
+	p, err := e.Parked(m.t.Context(), s, a)
 	mine := k.parked[s]
 	certain := k.parkedFor && k.parkedBy == s && len(mine) > 0
 	switch {

@@ -24,6 +24,10 @@ type Binding struct {
 	// another one.
 	Policy string
 
+	// Host is the name under which the client reached the route. A person is
+	// asked for one thing at a time under a policy whatever the host.
+	Host string
+
 	// Request is the fingerprint of the one request that a one-time approval
 	// is for; nil for approvals that are remembered.
 	Request []byte
@@ -61,6 +65,7 @@ func (k keys) place(b Binding) (Tag, Key) {
 		[]byte(b.User),
 		canonicalUUID(b.UUID),
 		[]byte(b.Policy),
+		[]byte(b.Host),
 		[]byte(kind),
 		b.Request,
 	)

@@ -149,3 +149,33 @@ func TestRefusal_isFollowedByAPauseThatGrows(t *testing.T) {
 		}
 	})
 }
+
+// Whoever calls every question off before its refusal is collected gets no
+// further than whoever lets it be refused.
+func TestRefusal_isNotHiddenByCancelling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		e := w.engine()
+		b := binding(e)
+		restart := ""
+		for n := 1; ; n++ {
+			a, err := e.Begin(t.Context(), b, restart, ask)
+			if limited := (*approval.LimitError)(nil); errors.As(err, &limited) {
+				if n != 4 || limited.Wait != 30*time.Second {
+					t.Errorf("start %d: %v, want the fourth to wait 30s", n, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.broker.Deny(w.requestID()); err != nil {
+				t.Fatal(err)
+			}
+			if a, err = e.Cancel(t.Context(), a); err != nil || a.State != approval.Cancelled {
+				t.Fatalf("%s, %v", a.State, err)
+			}
+			restart = a.ID
+		}
+	})
+}

@@ -105,6 +105,10 @@ var (
 	DefaultAddressRate = Rate{Burst: 30, Per: 10 * time.Second}
 
 	refusalPenalty = Penalty{First: 30 * time.Second, Longest: 15 * time.Minute, Memory: time.Hour}
+
+	// cancelPenalty is for calling off what a person is being asked: they may
+	// have said no already, and that is not known before the next poll.
+	cancelPenalty = Penalty{Free: 2, First: refusalPenalty.First, Longest: refusalPenalty.Longest, Memory: refusalPenalty.Memory}
 )
 
 // LimitError says that a budget is spent, or that the person has just refused.
@@ -152,6 +156,8 @@ type Engine struct {
 	finish context.Context // ends when work under way is to be given up
 	abort  context.CancelFunc
 	work   sync.WaitGroup
+
+	closing sync.Mutex // held while it is decided whether work may begin
 }
 
 // String hides the keys.
@@ -199,11 +205,25 @@ func NewEngine(c Config) (*Engine, error) {
 // home, for a final answer comes once; what is pending then waits in the store
 // for another engine.
 func (e *Engine) Close() {
+	e.closing.Lock()
 	e.stop()
+	e.closing.Unlock()
 	giveUp := time.AfterFunc(closeTime, e.abort)
 	e.work.Wait()
 	giveUp.Stop()
 	e.abort()
+}
+
+// enter counts work that Close waits for, unless the engine is closing. It is
+// ended by e.work.Done.
+func (e *Engine) enter() bool {
+	e.closing.Lock()
+	defer e.closing.Unlock()
+	if e.run.Err() != nil {
+		return false
+	}
+	e.work.Add(1)
+	return true
 }
 
 // Ask is what to ask the person.
@@ -245,6 +265,9 @@ type Approval struct {
 
 	// ExpiresAt is when the person's time to answer ends.
 	ExpiresAt time.Time
+
+	// Left is how much longer the state lasts, by the store's clock.
+	Left time.Duration
 
 	// Interval is how often the provider may be asked.
 	Interval time.Duration
@@ -357,9 +380,16 @@ func (e *Engine) Begin(ctx context.Context, b Binding, restart string, ask func(
 		return Approval{}, err
 	}
 	// Identical requests of this gateway share one start, and so one draw on
-	// the budgets.
+	// the budgets. It belongs to the engine: the client may go.
 	begun := e.starts.DoChan(string(ref.Key[:])+restart, func() (any, error) {
-		return e.begin(context.WithoutCancel(ctx), b, ref, restart, a)
+		if !e.enter() {
+			return Approval{}, fmt.Errorf("%w: closing", ErrStore)
+		}
+		defer e.work.Done()
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		defer context.AfterFunc(e.finish, cancel)()
+		return e.begin(ctx, b, ref, restart, a)
 	})
 	select {
 	case r := <-begun:
@@ -403,8 +433,17 @@ func (e *Engine) begin(ctx context.Context, b Binding, ref Ref, restart string, 
 			return Approval{}, err
 		}
 	}
+	paid := restart != ""
 	rec, created, err := e.create(ctx, b, ref, restart, p)
 	if other := rec; errors.Is(err, ErrBusy) && a.Supersede {
+		if !paid {
+			// Before the other is called off: what cannot be asked for must
+			// not take the place of what is.
+			if err := e.take(ctx, ref.Owner, a.IP); err != nil {
+				return Approval{}, err
+			}
+			paid = true
+		}
 		if _, err := e.Cancel(ctx, e.view(other)); err != nil {
 			return Approval{}, err
 		}
@@ -422,7 +461,7 @@ func (e *Engine) begin(ctx context.Context, b Binding, ref Ref, restart string, 
 	case !created:
 		return e.view(rec), nil
 	}
-	if restart == "" {
+	if !paid {
 		// After the record exists: of requests that come together, one draws
 		// on the budget, and a person who is being asked draws no more.
 		if err := e.take(ctx, ref.Owner, a.IP); err != nil {
@@ -460,14 +499,15 @@ func (e *Engine) create(ctx context.Context, b Binding, ref Ref, restart string,
 	})
 }
 
-// take draws on the budgets of the address and of the person.
+// take draws on the budgets of the person and of the address.
 func (e *Engine) take(ctx context.Context, owner Tag, ip netip.Addr) error {
 	for _, budget := range []struct {
 		counter Tag
 		rate    Rate
 	}{
-		{e.keys.addressOf(ip), e.address},
+		// The person first: one who may not be asked costs the address nothing.
 		{owner, e.user},
+		{e.keys.addressOf(ip), e.address},
 	} {
 		if budget.rate.Burst < 0 {
 			// Without a budget, there is still the pause after a refusal.
@@ -495,7 +535,7 @@ func (e *Engine) start(ctx context.Context, rec Record, p plan, hint string) (Ap
 			return Approval{}, storeError("recording a start that failed", err)
 		}
 		if c.Event == EventDeny {
-			e.refused(ctx, rec)
+			e.leaveAlone(ctx, rec, refusalPenalty)
 		}
 		return e.view(ended), nil
 	}
@@ -519,10 +559,16 @@ func (e *Engine) start(ctx context.Context, rec Record, p plan, hint string) (Ap
 	if err != nil {
 		// Nobody would ever collect the answer: take the question back.
 		e.cancelAtProvider(ctx, rec.ID, started.AuthReqID)
-		if te := (*TransitionError)(nil); errors.As(err, &te) {
+		if isTransition(err) {
 			return e.view(begun), nil
 		}
-		return Approval{}, storeError("recording a start", err)
+		// The phone may have rung: the same request is to come back to this
+		// approval, which ends by itself, and not to start another.
+		e.logger.LogAttrs(ctx, slog.LevelError, "recording a start: the question is taken back, and the person must ask again",
+			slog.String("approval_id", rec.ID), slog.Any("error", err))
+		failed := e.view(rec)
+		failed.State, failed.Reason = Failed, ReasonUnavailable
+		return failed, nil
 	}
 	e.logger.LogAttrs(ctx, slog.LevelInfo, "approval started", slog.String("approval_id", rec.ID))
 	if err := e.store.Schedule(ctx, rec.Ref, started.Interval); err != nil {
@@ -612,10 +658,18 @@ func (e *Engine) Use(ctx context.Context, b Binding) (Grant, Approval, error) {
 	}
 	g, err := e.grant(ctx, rec)
 	if err != nil {
-		return Grant{}, e.view(rec), err
+		return Grant{}, e.unproven(rec), err
 	}
 	e.logger.LogAttrs(ctx, slog.LevelInfo, "approval used", slog.String("approval_id", rec.ID))
 	return g, e.view(rec), nil
+}
+
+// unproven is an approval that the store holds for granted, and no gateway has
+// granted, or not for so long.
+func (e *Engine) unproven(rec Record) Approval {
+	a := e.view(rec)
+	a.State, a.Reason = Failed, ReasonUnreadable
+	return a
 }
 
 // grant reads the proof that an approval was granted.
@@ -637,7 +691,11 @@ func (e *Engine) grant(ctx context.Context, rec Record) (Grant, error) {
 // Cancel calls an approval off, here and, in the background, at the provider.
 // It returns the approval as it is then: one that has ended stays as it ended.
 func (e *Engine) Cancel(ctx context.Context, a Approval) (Approval, error) {
-	return e.cancel(ctx, a.record, Change{Event: EventCancel, Keep: keepTime})
+	cancelled, err := e.cancel(ctx, a.record, Change{Event: EventCancel, Keep: keepTime})
+	if err == nil && a.record.State == Pending && cancelled.State == Cancelled {
+		e.leaveAlone(ctx, a.record, cancelPenalty)
+	}
+	return cancelled, err
 }
 
 func (e *Engine) cancel(ctx context.Context, was Record, c Change) (Approval, error) {
@@ -652,7 +710,7 @@ func (e *Engine) cancel(ctx context.Context, was Record, c Change) (Approval, er
 	var p plan
 	// A start that is under way takes its question back itself.
 	if openJSON(e.keys.seal, rec.Ref, planField, rec.Plan, &p) == nil && p.AuthReqID != "" && was.State.Waiting() {
-		e.cancelAtProvider(context.WithoutCancel(ctx), rec.ID, p.AuthReqID)
+		e.cancelAtProvider(ctx, rec.ID, p.AuthReqID)
 	}
 	return e.view(rec), nil
 }
@@ -661,7 +719,7 @@ func (e *Engine) cancel(ctx context.Context, was Record, c Change) (Approval, er
 // courtesy: nothing depends on it.
 func (e *Engine) cancelAtProvider(ctx context.Context, id, authReqID string) {
 	e.work.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, cancelTime)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTime)
 		defer cancel()
 		if err := e.provider.Cancel(ctx, authReqID); err != nil {
 			e.logger.LogAttrs(ctx, slog.LevelWarn, "cancelling at the provider: the phone may go on showing the request",
@@ -672,7 +730,7 @@ func (e *Engine) cancelAtProvider(ctx context.Context, id, authReqID string) {
 
 // view is a record as a caller may see it.
 func (e *Engine) view(rec Record) Approval {
-	a := Approval{Ref: rec.Ref, State: rec.State, Reason: rec.Reason, Interval: rec.Interval, record: rec}
+	a := Approval{Ref: rec.Ref, State: rec.State, Reason: rec.Reason, Left: rec.Left, Interval: rec.Interval, record: rec}
 	var p plan
 	if err := openJSON(e.keys.seal, rec.Ref, planField, rec.Plan, &p); err != nil {
 		if rec.State.Live() {
@@ -719,9 +777,9 @@ func (e *Engine) changeWithin(ctx context.Context, within time.Duration, was Rec
 	}
 }
 
-// refused makes the person be left alone for a while.
-func (e *Engine) refused(ctx context.Context, rec Record) {
-	if err := e.store.Block(ctx, rec.Owner, refusalPenalty); err != nil {
+// leaveAlone makes the person be left alone for a while.
+func (e *Engine) leaveAlone(ctx context.Context, rec Record, p Penalty) {
+	if err := e.store.Block(ctx, rec.Owner, p); err != nil {
 		e.logger.LogAttrs(ctx, slog.LevelWarn, "counting a refusal: the pause after it is lost",
 			slog.String("approval_id", rec.ID), slog.Any("error", err))
 	}
@@ -736,9 +794,6 @@ func (e *Engine) logEnd(ctx context.Context, id string, c Change, cause error) {
 	}
 	if cause != nil {
 		attrs = append(attrs, slog.Any("error", cause))
-	}
-	if pe := (*ciba.Error)(nil); errors.As(cause, &pe) && pe.Description != "" {
-		attrs = append(attrs, slog.String("description", pe.Description))
 	}
 	switch c.Reason {
 	case "":

@@ -236,8 +236,8 @@ func TestPoller_endsWhatItCannotRead(t *testing.T) {
 }
 
 // RFC 9110 §10.2.3: the broker may name the pause.
-func TestPoller_waitsAsLongAsTheBrokerSaysButNotForEver(t *testing.T) {
-	for after, want := range map[string]time.Duration{"1": 10 * time.Second, "30": 30 * time.Second, "86400": time.Minute} {
+func TestPoller_waitsAsLongAsTheBrokerSays(t *testing.T) {
+	for after, want := range map[string]time.Duration{"1": 10 * time.Second, "30": 30 * time.Second, "120": 2 * time.Minute} {
 		t.Run(after, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)

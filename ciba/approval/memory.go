@@ -64,6 +64,7 @@ func (m *memory) learn(at memoryPlace, g Grant, until time.Time) {
 			m.byPlace = make(map[memoryPlace]known)
 			m.byID = make(map[string]memoryPlace)
 		}
+		delete(m.byID, m.byPlace[at].grant.ApprovalID)
 		m.byPlace[at] = known{g, until}
 		m.byID[g.ApprovalID] = at
 	}
@@ -119,7 +120,7 @@ func (e *Engine) recall(ctx context.Context, owner Tag, key Key) (Grant, Approva
 	}
 	g, err := e.grant(ctx, rec)
 	if err != nil {
-		return Grant{}, e.view(rec), err
+		return Grant{}, e.unproven(rec), err
 	}
 	learned, until = g, asked.Add(rec.Left)
 	return g, e.view(rec), nil

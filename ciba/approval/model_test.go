@@ -373,7 +373,10 @@ func (m *model) checkQuestions() {
 	for _, times := range rung {
 		for i := range times {
 			for j := i; j < len(times); j++ {
-				if most := m.budget.Burst + int(times[j].Sub(times[i])/m.budget.Per); j-i+1 > most {
+				// The budget is drawn on before the start is sent, and a slow
+				// broker rings the first phone up to slowest later.
+				const slowest = 20 * time.Second
+				if most := m.budget.Burst + int((times[j].Sub(times[i])+slowest)/m.budget.Per); j-i+1 > most {
 					m.fail("%d pushes in %s, want at most %d", j-i+1, times[j].Sub(times[i]), most)
 				}
 			}

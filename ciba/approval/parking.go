@@ -11,6 +11,8 @@ import (
 // Parked is a request's content that waits for an approval, so that a person
 // does not have to send it again.
 type Parked struct {
+	// Request is the fingerprint of the request that the content is of.
+	Request []byte `json:"request"`
 	// Header are the headers that describe the body.
 	Header map[string][]string `json:"header"`
 	Body   []byte              `json:"body"`
@@ -33,9 +35,9 @@ func (e *Engine) Park(ctx context.Context, s Session, a Approval, p Parked) erro
 	return nil
 }
 
-// Unpark returns what was parked, and leaves it where it is: it goes when the
-// approval is used. It returns [ErrNotFound] where nothing is parked.
-func (e *Engine) Unpark(ctx context.Context, s Session, a Approval) (Parked, error) {
+// Parked returns what was parked. It goes when the approval is used, or is
+// forgotten. Parked returns [ErrNotFound] where nothing is parked.
+func (e *Engine) Parked(ctx context.Context, s Session, a Approval) (Parked, error) {
 	sealed, err := e.store.Parked(ctx, a.Ref)
 	if err != nil {
 		return Parked{}, storeError("reading a parked request", err)
@@ -47,6 +49,15 @@ func (e *Engine) Unpark(ctx context.Context, s Session, a Approval) (Parked, err
 	var p Parked
 	err = openJSON(aead, a.Ref, parkedField, sealed, &p)
 	return p, err
+}
+
+// Unpark forgets what was parked, and returns [ErrNotFound] where nothing is:
+// of several who go on with the same request, one may.
+func (e *Engine) Unpark(ctx context.Context, a Approval) error {
+	if err := e.store.Unpark(ctx, a.Ref); err != nil {
+		return storeError("forgetting a parked request", err)
+	}
+	return nil
 }
 
 const parkedField = "parked request"

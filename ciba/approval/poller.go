@@ -30,8 +30,11 @@ const (
 	// §11).
 	slowDown = 5 * time.Second
 
-	// longestPause bounds the pause between polls, whatever Retry-After says.
+	// longestPause bounds what the engine itself makes of an interval.
 	longestPause = time.Minute
+
+	// longestRetry bounds Retry-After: no approval waits longer than that.
+	longestRetry = time.Hour
 
 	// closeTime is how long Close lets polls finish.
 	closeTime = 5 * time.Second
@@ -49,6 +52,7 @@ func (e *Engine) poller() {
 			}
 			continue
 		}
+		asked := time.Now()
 		leases, next, err := e.store.Claim(e.run, min(free, claimLimit), leaseTime)
 		if err != nil {
 			if !trouble && e.run.Err() == nil {
@@ -65,7 +69,7 @@ func (e *Engine) poller() {
 		for _, l := range leases {
 			e.slots <- struct{}{}
 			e.work.Go(func() {
-				e.attend(l)
+				e.attend(l, asked)
 				<-e.slots
 				wake(e.freed)
 			})
@@ -81,8 +85,9 @@ func (e *Engine) poller() {
 	}
 }
 
-// attend does what is due for one approval.
-func (e *Engine) attend(l Lease) {
+// attend does what is due for one approval, claimed with a call that was made
+// at the given time.
+func (e *Engine) attend(l Lease, asked time.Time) {
 	rec, err := e.store.Get(e.finish, l.Owner, l.Key)
 	switch {
 	case errors.Is(err, ErrNotFound) || err == nil && (rec.ID != l.ID || !rec.State.Waiting()):
@@ -102,7 +107,7 @@ func (e *Engine) attend(l Lease) {
 			e.drop(l)
 		}
 	default:
-		e.poll(e.hold(l), rec)
+		e.poll(e.hold(l, asked), rec)
 	}
 }
 
@@ -122,7 +127,7 @@ func (e *Engine) poll(h *holding, rec Record) {
 	// which counts from the poll, is content with that.
 	next := func(interval time.Duration) time.Duration {
 		if pe := (*ciba.Error)(nil); errors.As(err, &pe) {
-			interval = max(interval, min(pe.RetryAfter, longestPause))
+			interval = max(interval, min(pe.RetryAfter, longestRetry))
 		}
 		return interval
 	}
@@ -134,7 +139,7 @@ func (e *Engine) poll(h *holding, rec Record) {
 	case errors.Is(err, ciba.ErrSlowDown):
 		// Doubled, where that is more: a provider that has counted one more
 		// than arrived here would stay ahead for good otherwise.
-		slower := min(rec.Interval+max(slowDown, rec.Interval), longestPause)
+		slower := max(rec.Interval+slowDown, min(2*rec.Interval, longestPause))
 		_, changeErr := e.change(e.finish, rec, Change{Event: EventSlow, Interval: slower, Keep: keepTime})
 		if changeErr != nil && !isTransition(changeErr) {
 			e.logger.LogAttrs(e.finish, slog.LevelWarn, "recording a longer interval", slog.String("approval_id", rec.ID), slog.Any("error", changeErr))
@@ -221,7 +226,7 @@ func (e *Engine) settle(h *holding, rec Record, c Change, cause error) {
 	case err == nil:
 		e.logEnd(e.finish, rec.ID, c, cause)
 		if c.Event == EventDeny {
-			e.refused(e.finish, rec)
+			e.leaveAlone(e.finish, rec, refusalPenalty)
 		}
 	case errors.Is(err, ErrNotFound), isTransition(err):
 		e.logger.LogAttrs(e.finish, slog.LevelInfo, "answer came for an approval that had ended otherwise",
@@ -268,13 +273,13 @@ type holding struct {
 	released bool
 }
 
-// hold starts renewing a lease.
-func (e *Engine) hold(l Lease) *holding {
+// hold starts renewing a lease that was asked for at the given time.
+func (e *Engine) hold(l Lease, asked time.Time) *holding {
 	h := &holding{engine: e, lease: l}
 	h.ctx, h.cancel = context.WithCancel(e.finish)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.end = time.AfterFunc(leaseTime-time.Second, h.cancel)
+	h.end = time.AfterFunc(leaseTime-time.Second-time.Since(asked), h.cancel)
 	h.renew = time.AfterFunc(renewTime, h.renewal)
 	return h
 }

@@ -80,11 +80,11 @@ func TestEngine_storesNothingThatAReaderCouldUse(t *testing.T) {
 				t.Errorf("the store holds %q", secret)
 			}
 		}
-		got, err := e.Unpark(t.Context(), b.Session, a)
+		got, err := e.Parked(t.Context(), b.Session, a)
 		if err != nil || !bytes.Equal(got.Body, body) {
 			t.Errorf("unparking: %q, %v", got.Body, err)
 		}
-		if _, err := e.Unpark(t.Context(), e.NewSession(), a); err == nil {
+		if _, err := e.Parked(t.Context(), e.NewSession(), a); err == nil {
 			t.Error("another session read what was parked")
 		}
 		if _, _, err := e.Use(t.Context(), b); err != nil {

@@ -106,9 +106,9 @@ func TestEngine_leavesNoStartBehind(t *testing.T) {
 		w.store.failChange(approval.EventStarted, time.Hour)
 		e := w.engine()
 		b := binding(e)
-		_, err := e.Begin(t.Context(), b, "", ask)
-		if !errors.Is(err, approval.ErrStore) {
-			t.Fatalf("error %v, want ErrStore", err)
+		begun, err := e.Begin(t.Context(), b, "", ask)
+		if err != nil || begun.State != approval.Failed || begun.Reason != approval.ReasonUnavailable {
+			t.Fatalf("%s (%s), %v; want failed (provider_unavailable)", begun.State, begun.Reason, err)
 		}
 		synctest.Wait()
 		if got := w.broker.Requests()[0].State; got != cibatest.StateCancelled {

@@ -52,8 +52,6 @@ type Event string
 const (
 	// EventStarted: the provider acknowledged the authentication request.
 	EventStarted Event = "started"
-	// EventInterrupt: the gateway that was starting it has gone.
-	EventInterrupt Event = "interrupt"
 	// EventSlow: the provider wants longer intervals.
 	EventSlow Event = "slow"
 	// EventApprove: a verified ID token came.
@@ -76,15 +74,14 @@ var transitions = map[Event]struct {
 	from []State
 	to   State
 }{
-	EventStarted:   {[]State{Starting}, Pending},
-	EventInterrupt: {[]State{Starting}, Failed},
-	EventSlow:      {[]State{Pending}, Pending},
-	EventApprove:   {[]State{Pending}, Approved},
-	EventDeny:      {[]State{Starting, Pending}, Denied},
-	EventExpire:    {[]State{Starting, Pending, Approved}, Expired},
-	EventCancel:    {[]State{Starting, Pending, Approved}, Cancelled},
-	EventFail:      {[]State{Starting, Pending}, Failed},
-	EventSpend:     {[]State{Approved}, Spent},
+	EventStarted: {[]State{Starting}, Pending},
+	EventSlow:    {[]State{Pending}, Pending},
+	EventApprove: {[]State{Pending}, Approved},
+	EventDeny:    {[]State{Starting, Pending}, Denied},
+	EventExpire:  {[]State{Starting, Pending, Approved}, Expired},
+	EventCancel:  {[]State{Starting, Pending, Approved}, Cancelled},
+	EventFail:    {[]State{Starting, Pending}, Failed},
+	EventSpend:   {[]State{Approved}, Spent},
 }
 
 // From lists the states in which the event may happen. Callers must not

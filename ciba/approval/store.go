@@ -127,8 +127,10 @@ type Rate struct {
 }
 
 // Penalty is a pause that doubles each time: First, twice First, and so on to
-// Longest. Memory after the end of a pause, everything is forgotten.
+// Longest, after as many times as Free without one. Memory after the end of a
+// pause, everything is forgotten.
 type Penalty struct {
+	Free                   int
 	First, Longest, Memory time.Duration
 }
 
@@ -212,8 +214,8 @@ type Store interface {
 	// spent record is kept.
 	Spend(ctx context.Context, owner Tag, key Key, op string, presence, keep time.Duration) (Record, bool, error)
 
-	// Park keeps a sealed request body beside a record until Unpark or until
-	// the record goes. It replaces what was parked before. It returns
+	// Park keeps a sealed request body beside a record until it is spent
+	// or goes. It replaces what was parked before. It returns
 	// ErrNotFound where there is no such record, ErrFull when the store has no
 	// room.
 	Park(ctx context.Context, ref Ref, sealed []byte) error
@@ -221,7 +223,8 @@ type Store interface {
 	// Parked returns what was parked, or ErrNotFound.
 	Parked(ctx context.Context, ref Ref) ([]byte, error)
 
-	// Unpark forgets what was parked. Nothing parked is no error.
+	// Unpark forgets what was parked. It returns ErrNotFound where nothing is:
+	// of several who forget it at the same time, one is told that it was there.
 	Unpark(ctx context.Context, ref Ref) error
 
 	// Schedule puts an approval into the queue of polls, due after a pause,
@@ -256,7 +259,8 @@ type Store interface {
 	// until ctx ends; it returns after the last call. f must return quickly,
 	// and is not called twice at the same time. The first message is a Gap,
 	// sent when the feed is up. A feed that is not certain to be up any more
-	// says so with Lost, within a second.
+	// says so with Lost, within a second. When it has broken, Listen returns
+	// why, and is to be called again.
 	Listen(ctx context.Context, f func(News)) error
 
 	// Close frees what the store holds. No other method may be called after.

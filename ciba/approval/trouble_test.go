@@ -33,7 +33,7 @@ func TestEngine_tellsOfTroubleWithTheStore(t *testing.T) {
 			"creating":   {[]string{"Create"}, func() error { _, err := e.Begin(t.Context(), fresh, "", ask); return err }},
 			"Cancel":     {[]string{"Change"}, func() error { _, err := e.Cancel(t.Context(), a); return err }},
 			"Park":       {[]string{"Park"}, func() error { return e.Park(t.Context(), b.Session, a, approval.Parked{}) }},
-			"Unpark":     {[]string{"Parked"}, func() error { _, err := e.Unpark(t.Context(), b.Session, a); return err }},
+			"Parked":     {[]string{"Parked"}, func() error { _, err := e.Parked(t.Context(), b.Session, a); return err }},
 		} {
 			for _, m := range c.methods {
 				w.store.fail(m, 1)

@@ -69,12 +69,14 @@ func wake(news chan struct{}) {
 // listen passes the store's news to the waiters for as long as the engine
 // runs.
 func (e *Engine) listen() {
+	told := false // of the trouble, since the feed was up
 	for {
 		err := e.store.Listen(e.run, func(n News) {
 			switch {
 			case n.Lost:
 				e.memory.hear(false)
 			case n.Gap:
+				told = false
 				e.memory.hear(true)
 				e.waiters.tellAll()
 			default:
@@ -85,7 +87,10 @@ func (e *Engine) listen() {
 		if e.run.Err() != nil {
 			return
 		}
-		e.logger.LogAttrs(e.run, slog.LevelWarn, "listening to the approval store: news come late until it is back", slog.Any("error", err))
+		if !told {
+			told = true
+			e.logger.LogAttrs(e.run, slog.LevelWarn, "listening to the approval store: news come late until it is back", slog.Any("error", err))
+		}
 		if pause(e.run, time.Second) != nil {
 			return
 		}

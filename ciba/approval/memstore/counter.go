@@ -54,12 +54,18 @@ func (s *Store) Block(ctx context.Context, name approval.Tag, p approval.Penalty
 	if !now.Before(c.forgiving) {
 		c.strikes = 0
 	}
-	pause := p.First
-	for range c.strikes {
-		pause = min(2*pause, p.Longest)
-	}
 	c.strikes++
-	c.blocked = now.Add(min(pause, p.Longest))
+	blocked := now
+	if c.strikes > p.Free {
+		pause := p.First
+		for range c.strikes - p.Free - 1 {
+			pause = min(2*pause, p.Longest)
+		}
+		blocked = now.Add(min(pause, p.Longest))
+	}
+	if blocked.After(c.blocked) {
+		c.blocked = blocked
+	}
 	c.forgiving = c.blocked.Add(p.Memory)
 	s.keep(name, c)
 	return nil

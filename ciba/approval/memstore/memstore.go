@@ -64,7 +64,20 @@ type poll struct {
 	index int // in queue
 }
 
-type listener struct{ f func(approval.News) }
+// listener is told one thing at a time, and nothing after it is closed.
+type listener struct {
+	mu     sync.Mutex
+	f      func(approval.News)
+	closed bool
+}
+
+func (l *listener) tell(n approval.News) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed {
+		l.f(n)
+	}
+}
 
 // New returns an empty store.
 func New(c Config) *Store {
@@ -207,7 +220,7 @@ func (s *Store) Change(ctx context.Context, c approval.Change) (approval.Record,
 	}
 	seen, told, err := s.change(c)
 	for _, l := range told {
-		l.f(approval.News{ID: c.ID})
+		l.tell(approval.News{ID: c.ID})
 	}
 	return seen, err
 }
@@ -288,6 +301,12 @@ func (s *Store) Parked(ctx context.Context, ref approval.Ref) ([]byte, error) {
 	return slices.Clone(r.parked), nil
 }
 
+// unpark forgets what is parked. The caller holds the lock.
+func (s *Store) unpark(r *record) {
+	s.parked -= int64(len(r.parked))
+	r.parked = nil
+}
+
 // Unpark implements [approval.Store].
 func (s *Store) Unpark(ctx context.Context, ref approval.Ref) error {
 	if err := ctx.Err(); err != nil {
@@ -296,29 +315,30 @@ func (s *Store) Unpark(ctx context.Context, ref approval.Ref) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sweep()
-	if r, err := s.find(ref); err == nil {
-		s.unpark(r)
+	r, err := s.find(ref)
+	if err != nil || r.parked == nil {
+		return approval.ErrNotFound
 	}
+	s.unpark(r)
 	return nil
-}
-
-// unpark forgets what is parked. The caller holds the lock.
-func (s *Store) unpark(r *record) {
-	s.parked -= int64(len(r.parked))
-	r.parked = nil
 }
 
 // Listen implements [approval.Store]. It loses no messages.
 func (s *Store) Listen(ctx context.Context, f func(approval.News)) error {
-	l := &listener{f}
+	l := &listener{f: f}
+	l.mu.Lock() // the gap comes first
 	s.mu.Lock()
 	s.listeners[l] = struct{}{}
 	s.mu.Unlock()
 	f(approval.News{Gap: true})
+	l.mu.Unlock()
 	<-ctx.Done()
 	s.mu.Lock()
 	delete(s.listeners, l)
 	s.mu.Unlock()
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
 	return ctx.Err()
 }
 

@@ -43,7 +43,7 @@ func (s *Store) Take(ctx context.Context, counter approval.Tag, r approval.Rate)
 
 // Block implements [approval.Store].
 func (s *Store) Block(ctx context.Context, counter approval.Tag, p approval.Penalty) error {
-	_, err := s.run(ctx, blockScript, s.counter(counter), micros(p.First), micros(p.Longest), micros(p.Memory))
+	_, err := s.run(ctx, blockScript, s.counter(counter), p.Free, micros(p.First), micros(p.Longest), micros(p.Memory))
 	if err != nil {
 		return fmt.Errorf("blocking a budget in Redis: %w", err)
 	}

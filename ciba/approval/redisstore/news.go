@@ -2,6 +2,8 @@ package redisstore
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -16,24 +18,21 @@ func (s *Store) channel() string { return s.prefix + "news" }
 // Signs of life of a feed, in units of Store.health: a feed that is quiet for
 // so long is reported as lost, and one that stays so is taken for dead.
 const (
-	quietHealths = 3
+	quietHealths = 2
 	deadHealths  = 12
 )
 
-// Listen implements [approval.Store]. It connects again, for as long as it
-// takes, when the connection is lost or when nothing has been heard over it
-// for a few seconds.
+// errSilent says that nothing has been heard of Redis for some seconds.
+var errSilent = errors.New("no sign of life of Redis")
+
+// Listen implements [approval.Store]. It returns when the connection has
+// failed, or when nothing has been heard over it for a few seconds.
 func (s *Store) Listen(ctx context.Context, f func(approval.News)) error {
-	again := time.NewTicker(2 * s.health)
-	defer again.Stop()
-	for ctx.Err() == nil {
-		(&feed{store: s, tell: f}).run(ctx)
-		select {
-		case <-ctx.Done():
-		case <-again.C:
-		}
+	err := (&feed{store: s, tell: f}).run(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	return ctx.Err()
+	return fmt.Errorf("listening to Redis: %w", err)
 }
 
 // feed is one connection on which news come.
@@ -47,22 +46,28 @@ type feed struct {
 }
 
 // run hands on the messages, until the connection fails.
-func (f *feed) run(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
+func (f *feed) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	f.heard = time.Now()
 	sub := f.store.client.Subscribe(ctx, f.store.channel())
 	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer f.lost()
+	defer cancel(nil)
+	wg.Go(func() { f.ping(ctx, sub) })
+	wg.Go(func() { f.watch(ctx, cancel) })
 	wg.Go(func() {
-		f.watch(ctx, sub)
-		cancel() // lets go of a connection that is just being made
+		<-ctx.Done() // lets go also of a connection that is just being made
 		_ = sub.Close()
 	})
-	defer f.lost()
-	defer wg.Wait()
-	defer cancel()
 	for {
 		message, err := sub.Receive(ctx)
 		if err != nil {
-			return
+			if cause := context.Cause(ctx); cause != nil {
+				return cause
+			}
+			return err
 		}
 		switch m := message.(type) {
 		case *redis.Subscription:
@@ -101,34 +106,38 @@ func (f *feed) lost() {
 	}
 }
 
-// silence is how long there has been no sign of life.
-func (f *feed) silence() time.Duration {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return time.Since(f.heard)
-}
-
-// watch asks for signs of life until there is none, or ctx ends.
-func (f *feed) watch(ctx context.Context, sub *redis.PubSub) {
-	f.mu.Lock()
-	f.heard = time.Now()
-	f.mu.Unlock()
+// ping asks for signs of life.
+func (f *feed) ping(ctx context.Context, sub *redis.PubSub) {
 	tick := time.NewTicker(f.store.health)
 	defer tick.Stop()
-	for {
-		if err := sub.Ping(ctx); err != nil {
-			return
-		}
+	for sub.Ping(ctx) == nil {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		silence := f.silence()
+	}
+}
+
+// watch waits for signs of life to fail. It does not touch the connection,
+// which may be stuck.
+func (f *feed) watch(ctx context.Context, dead context.CancelCauseFunc) {
+	tick := time.NewTicker(f.store.health / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		f.mu.Lock()
+		silence := time.Since(f.heard)
+		f.mu.Unlock()
 		if silence > quietHealths*f.store.health {
 			f.lost()
 		}
 		if silence > deadHealths*f.store.health {
+			dead(errSilent)
 			return
 		}
 	}

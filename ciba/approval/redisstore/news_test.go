@@ -27,7 +27,9 @@ func listen(t *testing.T, s *redisstore.Store) (feed, func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = s.Listen(ctx, func(n approval.News) { l.news <- n })
+		for ctx.Err() == nil { // as an engine does
+			_ = s.Listen(ctx, func(n approval.News) { l.news <- n })
+		}
 	}()
 	return l, func() {
 		cancel()

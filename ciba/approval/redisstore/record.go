@@ -210,8 +210,12 @@ func (s *Store) Parked(ctx context.Context, ref approval.Ref) ([]byte, error) {
 
 // Unpark implements [approval.Store].
 func (s *Store) Unpark(ctx context.Context, ref approval.Ref) error {
-	if _, err := s.run(ctx, unparkScript, s.keys(ref.Owner, ref.Key), ref.ID); err != nil {
+	done, err := s.run(ctx, unparkScript, s.keys(ref.Owner, ref.Key), ref.ID)
+	if err != nil {
 		return fmt.Errorf("forgetting a parked request body in Redis: %w", err)
+	}
+	if done != int64(1) {
+		return approval.ErrNotFound
 	}
 	return nil
 }

@@ -2,5 +2,5 @@
 -- ARGV: ID
 
 local r = load(KEYS[1])
-if r and r.id == ARGV[1] then redis.call('DEL', KEYS[2]) end
-return 1
+if not r or r.id ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[2])

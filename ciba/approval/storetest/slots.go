@@ -54,10 +54,8 @@ func testSlot(f *fixture) {
 			f.Helper()
 			return f.change(approval.Change{Ref: first.Ref, Slot: slot, Event: e, Lasts: f.long(), Keep: f.long()})
 		}
-		if end != approval.EventInterrupt {
-			f.wantBusy(second, change(approval.EventStarted))
-			f.wantBusy(second, change(approval.EventSlow))
-		}
+		f.wantBusy(second, change(approval.EventStarted))
+		f.wantBusy(second, change(approval.EventSlow))
 		change(end)
 		if r := f.createNew(second); r.Ref != second.Ref {
 			f.Errorf("%s did not free the slot", end)

@@ -142,7 +142,7 @@ var paths = map[approval.State][]approval.Event{
 
 // events are all events there are.
 var events = []approval.Event{
-	approval.EventStarted, approval.EventInterrupt, approval.EventSlow, approval.EventApprove, approval.EventDeny,
+	approval.EventStarted, approval.EventSlow, approval.EventApprove, approval.EventDeny,
 	approval.EventExpire, approval.EventCancel, approval.EventFail, approval.EventSpend,
 }
 
