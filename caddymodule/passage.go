@@ -10,11 +10,11 @@ import (
 	"github.com/caddy-stepup/stepup/ciba/approval"
 )
 
-// The headers for the upstream, with the option headers.
+// The headers for the upstream, with the option headers; besides, the approval's
+// id under headerApproval, which from a client names an approval by its handle.
 const (
 	headerUser   = "Step-Up-User"
 	headerUUID   = "Step-Up-Uuid"
-	headerGrant  = "Step-Up-Approval"
 	headerMoment = "Step-Up-Time"
 )
 
@@ -40,7 +40,7 @@ func (p *passage) announce(h *Handler, r *http.Request) {
 	if h.Headers {
 		r.Header.Set(headerUser, headerValue(p.user))
 		r.Header.Set(headerUUID, headerValue(p.UUID))
-		r.Header.Set(headerGrant, p.ApprovalID)
+		r.Header.Set(headerApproval, p.ApprovalID)
 		r.Header.Set(headerMoment, approvedAt)
 	}
 }

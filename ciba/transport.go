@@ -158,13 +158,16 @@ func (a answer) object(kinds map[string]error) (map[string]jsonValue, error) {
 // wraps nothing: a context's error in it would not be the caller's.
 func plain(err error) error {
 	if e, ok := errors.AsType[*net.DNSError](err); ok {
-		return errors.New("resolving the host: " + e.Err)
+		return errors.New("resolving the host " + printable(e.Name, 253) + ": " + e.Err)
 	}
 	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return errors.New(e.Error())
 	}
 	if e, ok := errors.AsType[*net.OpError](err); ok {
 		return errors.New(e.Error())
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return errors.New("the answer is not TLS: is the port right, and no proxy in the way?")
 	}
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):

@@ -59,7 +59,7 @@ func TestClient_tellsWhyProviderIsUnreachable(t *testing.T) {
 			}
 		})
 	}
-	if got := plain(&net.DNSError{Err: "no such host", Name: "op.example"}).Error(); got != "resolving the host: no such host" {
+	if got := plain(&net.DNSError{Err: "no such host", Name: "op.example"}).Error(); got != "resolving the host op.example: no such host" {
 		t.Errorf("DNS: %q", got)
 	}
 }

@@ -1,0 +1,217 @@
+package approval
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/caddy-stepup/stepup/ciba"
+)
+
+// Approval is an approval as it was when it was read.
+type Approval struct {
+	Ref
+	State  State
+	Reason Reason
+
+	// Text and Code are what was sent to the phone, Code apart from the text
+	// that contains it.
+	Text, Code string
+
+	// ExpiresAt is when the person's time to answer ends.
+	ExpiresAt time.Time
+
+	// Left is how much longer the state lasts, by the store's clock.
+	Left time.Duration
+
+	// Interval is how often the provider may be asked.
+	Interval time.Duration
+
+	record Record
+}
+
+// Grant is the proof that a request may pass: approved, verified, unused.
+type Grant struct {
+	// ApprovalID is random and public.
+	ApprovalID string
+	// UUID is the MitID UUID that the ID token named.
+	UUID string
+	// TransactionID is MitID's.
+	TransactionID string
+	// ApprovedAt is when the person approved, as the ID token says.
+	ApprovedAt time.Time
+}
+
+// plan is what an engine must know to collect an answer. It is sealed.
+type plan struct {
+	AuthReqID string        `json:"auth_req_id,omitempty"`
+	UUID      string        `json:"uuid"`
+	Text      string        `json:"text"`
+	Code      string        `json:"code,omitempty"`
+	Nonce     string        `json:"nonce"`
+	LoA       ciba.LoA      `json:"loa,omitempty"`
+	StartedAt time.Time     `json:"started_at"`
+	ExpiresAt time.Time     `json:"expires_at"`
+	Remember  time.Duration `json:"remember,omitempty"`
+}
+
+// outcome is the proof in the store that an approval was granted. It is
+// sealed.
+type outcome struct {
+	UUID          string    `json:"uuid"`
+	TransactionID string    `json:"transaction_id,omitempty"`
+	ApprovedAt    time.Time `json:"approved_at"`
+	// GoodUntil is when the store is to end the approval. The store knows; this
+	// is for a store that somebody has set back.
+	GoodUntil time.Time `json:"good_until"`
+}
+
+// The names of the sealed fields.
+const (
+	planField    = "plan"
+	outcomeField = "outcome"
+)
+
+// Find returns the approval for a binding, or [ErrNotFound]. Whoever asks is
+// taken to wait for the answer.
+func (e *Engine) Find(ctx context.Context, b Binding) (Approval, error) {
+	if err := b.check(); err != nil {
+		return Approval{}, err
+	}
+	owner, key := e.keys.place(b)
+	rec, err := e.store.Touch(ctx, owner, key, presenceTime)
+	if err != nil {
+		return Approval{}, storeError("reading an approval", err)
+	}
+	return e.view(rec), nil
+}
+
+// FindHandle returns the approval that a handle names, if it belongs to this
+// session and person, and [ErrNotFound] otherwise. Where it has been started
+// over, that is the new one, with another ID: a page that was left open, or is
+// loaded again, goes on with what has become of its request.
+func (e *Engine) FindHandle(ctx context.Context, s Session, uuid, handle string) (Approval, error) {
+	_, key, ok := parseHandle(handle)
+	if !ok || !s.Valid() {
+		return Approval{}, ErrNotFound
+	}
+	rec, err := e.store.Touch(ctx, e.keys.ownerOf(uuid), key, presenceTime)
+	if err != nil {
+		return Approval{}, storeError("reading an approval", err)
+	}
+	own := tag(e.keys.session, s.secret[:])
+	if subtle.ConstantTimeCompare(rec.Session[:], own[:]) != 1 {
+		return Approval{}, ErrNotFound
+	}
+	return e.view(rec), nil
+}
+
+// Wait returns when the person has answered, or it is over otherwise, or after
+// at most the given time, with the approval as it then is. Trouble with the
+// store is waited out; only when it lasts to the end it is returned.
+func (e *Engine) Wait(ctx context.Context, a Approval, atMost time.Duration) (Approval, error) {
+	news := e.waiters.add(a.ID)
+	defer e.waiters.remove(a.ID, news)
+	end := time.NewTimer(atMost)
+	defer end.Stop()
+	again := time.NewTimer(0)
+	defer again.Stop()
+	var trouble error
+	for {
+		select {
+		case <-ctx.Done():
+			return a, ctx.Err()
+		case <-end.C:
+			return a, trouble
+		case <-e.run.Done():
+			return a, trouble
+		case <-news:
+		case <-again.C:
+		}
+		rec, err := e.store.Touch(ctx, a.Owner, a.Key, presenceTime)
+		switch {
+		case errors.Is(err, ErrNotFound) || err == nil && rec.ID != a.ID:
+			return a, ErrNotFound
+		case err != nil:
+			trouble = storeError("reading an approval", err)
+			again.Reset(time.Second)
+			continue
+		}
+		a, trouble = e.view(rec), nil
+		if !a.State.Waiting() {
+			return a, nil
+		}
+		// A state that lapses makes no news.
+		again.Reset(min(rereadTime, max(rec.Left, time.Millisecond)))
+	}
+}
+
+// Use lets a request pass if there is a good approval for its binding. A
+// one-time approval is spent by it, once, over all gateways; whatever happens
+// to the request afterwards, it stays spent.
+//
+// It returns [ErrNotFound] where there is no approval, and [ErrNotApproved]
+// with the approval where that is not good, or not any more.
+func (e *Engine) Use(ctx context.Context, b Binding) (Grant, Approval, error) {
+	if err := b.check(); err != nil {
+		return Grant{}, Approval{}, err
+	}
+	owner, key := e.keys.place(b)
+	if !b.oneTime() {
+		return e.recall(ctx, owner, key)
+	}
+	rec, spent, err := e.store.Spend(ctx, owner, key, rand.Text(), presenceTime, keepTime)
+	switch {
+	case err != nil:
+		return Grant{}, Approval{}, storeError("spending an approval", err)
+	case !spent:
+		return Grant{}, e.view(rec), ErrNotApproved
+	}
+	g, err := e.grant(ctx, rec)
+	if err != nil {
+		return Grant{}, e.unproven(rec), err
+	}
+	e.logger.LogAttrs(ctx, slog.LevelInfo, "approval used", slog.String("approval_id", rec.ID))
+	return g, e.view(rec), nil
+}
+
+// unproven is an approval that the store holds for granted, and no gateway has
+// granted, or not for so long.
+func (e *Engine) unproven(rec Record) Approval {
+	a := e.view(rec)
+	a.State, a.Reason = Failed, ReasonUnreadable
+	return a
+}
+
+// grant reads the proof that an approval was granted.
+func (e *Engine) grant(ctx context.Context, rec Record) (Grant, error) {
+	var o outcome
+	if err := openJSON(e.keys.seal, rec.Ref, outcomeField, rec.Outcome, &o); err != nil {
+		e.logger.LogAttrs(ctx, slog.LevelError, "refusing an approval that no gateway with this secret has granted",
+			slog.String("approval_id", rec.ID), slog.Any("error", err))
+		return Grant{}, ErrNotApproved
+	}
+	if time.Since(o.GoodUntil) > clockTolerance {
+		e.logger.LogAttrs(ctx, slog.LevelError, "refusing an approval that was over long ago: the store has been set back, or the clocks differ by minutes",
+			slog.String("approval_id", rec.ID))
+		return Grant{}, ErrNotApproved
+	}
+	return Grant{ApprovalID: rec.ID, UUID: o.UUID, TransactionID: o.TransactionID, ApprovedAt: o.ApprovedAt}, nil
+}
+
+// view is a record as a caller may see it.
+func (e *Engine) view(rec Record) Approval {
+	a := Approval{Ref: rec.Ref, State: rec.State, Reason: rec.Reason, Left: rec.Left, Interval: rec.Interval, record: rec}
+	var p plan
+	if err := openJSON(e.keys.seal, rec.Ref, planField, rec.Plan, &p); err != nil {
+		if rec.State.Live() {
+			a.State, a.Reason = Failed, ReasonUnreadable
+		}
+		return a
+	}
+	a.Text, a.Code, a.ExpiresAt = p.Text, p.Code, p.ExpiresAt
+	return a
+}
