@@ -36,6 +36,7 @@ type visit struct {
 	// hasBody tells that it was.
 	body    []byte
 	hasBody bool
+	print   []byte // the request's fingerprint, once it is known
 }
 
 // gate returns the passage of a request that is approved. Otherwise it has
@@ -160,24 +161,38 @@ func (v *visit) byHandle() *passage {
 	maps.Copy(v.r.Header, parked.Header)
 	v.body, v.hasBody = parked.Body, true
 	setBody(v.r, parked.Body)
+	if v.Remember > 0 && !bytes.Equal(parked.Request, v.fingerprint()) {
+		return v.refuse(problemGone)
+	}
 	if v.Remember == 0 {
 		// If it is not the request that the approval is for, it has another
 		// key; and it goes on once, because the approval does.
 		return v.byRequest()
 	}
-	// Here the approval is for others as well.
-	if !bytes.Equal(parked.Request, v.fingerprint()) {
-		return v.refuse(problemGone)
-	}
-	if a.State == approval.Approved {
-		switch err := v.engine.Unpark(v.r.Context(), a); {
-		case errors.Is(err, approval.ErrNotFound):
-			return v.refuse(problemGone)
-		case err != nil:
+	return v.goOnOnce(a)
+}
+
+// goOnOnce serves a parked request under an approval that is for others as
+// well: only at its own page, and only one of those that try.
+func (v *visit) goOnOnce(waiting approval.Approval) *passage {
+	if v.restart != "" {
+		a, err := v.engine.Begin(v.r.Context(), v.binding(), v.restart, v.ask)
+		if err != nil {
 			return v.trouble(err)
 		}
+		return v.show(a)
 	}
-	return v.byRequest()
+	p, a, err := v.use()
+	switch {
+	case errors.Is(err, approval.ErrNotApproved):
+		return v.show(a)
+	case err != nil:
+		return v.trouble(err)
+	}
+	if err := v.engine.Unpark(v.r.Context(), waiting); err != nil {
+		return v.trouble(err)
+	}
+	return p
 }
 
 // byRequest serves a request by what it is.
@@ -274,6 +289,10 @@ func (v *visit) binding() approval.Binding {
 // fingerprint is the request's, with the values that its text shows from
 // elsewhere.
 func (v *visit) fingerprint() []byte {
+	if v.print != nil {
+		// A value may change while the request is held.
+		return v.print
+	}
 	var shown []string
 	if v.template != nil {
 		repl := v.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
@@ -282,7 +301,8 @@ func (v *visit) fingerprint() []byte {
 			shown = append(shown, value)
 		}
 	}
-	return fingerprint(v.r, v.body, shown...)
+	v.print = fingerprint(v.r, v.body, shown...)
+	return v.print
 }
 
 // ask makes the question for the phone out of the request.

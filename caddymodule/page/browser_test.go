@@ -309,7 +309,7 @@ func TestBrowser_outlivesLostConnections(t *testing.T) {
 		"store away": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Step-Up-State", "unavailable")
 			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprint(w, `{"state":"unavailable"}`)
+			fmt.Fprint(w, `{"type":"about:blank#unavailable","status":503}`)
 		},
 		"no JSON": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Step-Up-State", "approved")

@@ -75,7 +75,8 @@
         signal,
       });
       if (!answer.headers.has("Step-Up-State")) return "foreign";
-      return (await answer.json()).state;
+      // A problem document has no state of its own.
+      return (await answer.json()).state ?? answer.headers.get("Step-Up-State");
     } catch {
       return "";
     }
