@@ -35,6 +35,19 @@ func TestGate_runsNothingElse(t *testing.T) {
 		}
 	})
 
+	// The control of one page, sent to another route, is nobody's wish there.
+	t.Run("a parked form that comes back elsewhere starts nothing", func(t *testing.T) {
+		p := w.person(t).keepCookies()
+		a := p.browse(p.request("POST", "/auto/parked", "amount=1", formType))
+		r := a.submit("continue")
+		r.URL.Path = "/auto/elsewhere"
+		refused(t, p.send(r), http.StatusForbidden, "none")
+		if n := len(p.pushes()); n != 1 {
+			t.Errorf("%d pushes, want 1", n)
+		}
+		p.untouched()
+	})
+
 	// The text is made from a header that is bound by nothing else.
 	t.Run("a header that the text shows is bound", func(t *testing.T) {
 		p := w.person(t)

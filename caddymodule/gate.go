@@ -161,12 +161,13 @@ func (v *visit) byHandle() *passage {
 	maps.Copy(v.r.Header, parked.Header)
 	v.body, v.hasBody = parked.Body, true
 	setBody(v.r, parked.Body)
-	if v.Remember > 0 && !bytes.Equal(parked.Request, v.fingerprint()) {
+	if !bytes.Equal(parked.Request, v.fingerprint()) {
+		// It comes back somewhere else. That goes on with nothing, and starts
+		// nothing: nobody has asked for it.
 		return v.refuse(problemGone)
 	}
 	if v.Remember == 0 {
-		// If it is not the request that the approval is for, it has another
-		// key; and it goes on once, because the approval does.
+		// It goes on once, because the approval does.
 		return v.byRequest()
 	}
 	return v.goOnOnce(a)

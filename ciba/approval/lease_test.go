@@ -281,3 +281,27 @@ func TestEngine_closeGivesUpAnAnswerThatCannotBeStored(t *testing.T) {
 		}
 	})
 }
+
+// A pause that is longer than the approval's life is kept all the same: the
+// approval ends, and the broker is left alone.
+func TestPoller_doesNotPollBeforeTheBrokerSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		e := w.engine()
+		a := begin(t, e, binding(e))
+		w.broker.Inject(cibatest.Fault{
+			Endpoint: cibatest.EndpointToken, Answer: cibatest.AnswerStatus, Status: 503, RetryAfter: "86400", Count: 1,
+		})
+		w.approve()
+		wait(t, e, a, approval.Expired)
+		polls := 0
+		for _, c := range w.broker.Log() {
+			if c.Endpoint == cibatest.EndpointToken {
+				polls++
+			}
+		}
+		if polls != 1 {
+			t.Errorf("%d polls, want 1", polls)
+		}
+	})
+}

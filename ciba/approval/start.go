@@ -152,14 +152,15 @@ func (e *Engine) begin(ctx context.Context, b Binding, ref Ref, restart string, 
 	if err != nil {
 		return Approval{}, err
 	}
+	paid := false
 	if restart != "" {
 		// Before the ended record is replaced: it must stay if the budget says
 		// no, for it is what keeps the request from starting by itself.
 		if err := e.take(ctx, ref.Owner, a.IP); err != nil {
 			return Approval{}, err
 		}
+		paid = true
 	}
-	paid := restart != ""
 	rec, created, err := e.create(ctx, b, ref, restart, p)
 	if other := rec; errors.Is(err, ErrBusy) && a.Supersede {
 		if !paid {
