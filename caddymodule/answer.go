@@ -302,7 +302,7 @@ func (v *visit) writePage(p problem, a *approval.Approval) error {
 	view := page.View{
 		State:      p.page,
 		Method:     v.r.Method,
-		Language:   v.language,
+		Language:   v.language(),
 		RetryAfter: p.retryAfter,
 		Detail:     p.field,
 	}

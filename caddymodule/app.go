@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -87,7 +89,14 @@ type App struct {
 	addrRate  approval.Rate
 	slog      *slog.Logger
 	log       *relay // the engine's way to slog, as long as this is the newest configuration
-	started   bool   // and so holds the engine
+	started   bool   // and so uses the engine
+
+	// The engine is this configuration's while anybody uses it: the app from
+	// Start to Cleanup, and each request. A request may come before Start, and
+	// outlive Cleanup.
+	engine  atomic.Pointer[engine]
+	users   atomic.Int64
+	opening sync.Mutex // held to become the first user
 }
 
 // Endpoints are addresses of the provider. Empty ones are looked up by
@@ -305,7 +314,7 @@ func (e *Endpoints) resolve() (ciba.Endpoints, error) {
 
 // Start begins polling for what is pending in the store.
 func (a *App) Start() error {
-	e, err := a.loadEngine()
+	e, err := a.hold()
 	if err != nil {
 		return err
 	}
@@ -321,25 +330,50 @@ func (a *App) Stop() error { return nil }
 
 // Cleanup gives the engine back. Requests that still wait hold it themselves.
 func (a *App) Cleanup() error {
-	if !a.started {
-		return nil
+	if a.started {
+		a.started = false
+		a.release()
 	}
-	a.started = false
-	return releaseEngine(a.engineKey)
+	return nil
 }
 
-// hold returns the engine for one request, and how to give it back. A request
-// may outlive the configuration that accepted it.
-func (a *App) hold() (*engine, func(), error) {
+// hold returns the engine for one user, who is to call release.
+func (a *App) hold() (*engine, error) {
+	if a.join() {
+		return a.engine.Load(), nil
+	}
+	a.opening.Lock()
+	defer a.opening.Unlock()
+	if a.join() {
+		return a.engine.Load(), nil
+	}
 	e, err := a.loadEngine()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return e, func() {
-		if err := releaseEngine(a.engineKey); err != nil {
-			a.slog.Error("closing the approval engine", slog.Any("error", err))
+	a.engine.Store(e)
+	a.users.Store(1)
+	return e, nil
+}
+
+// join counts one more user, unless that would be the first.
+func (a *App) join() bool {
+	for n := a.users.Load(); n > 0; n = a.users.Load() {
+		if a.users.CompareAndSwap(n, n+1) {
+			return true
 		}
-	}, nil
+	}
+	return false
+}
+
+// release gives the engine back after hold.
+func (a *App) release() {
+	if a.users.Add(-1) > 0 {
+		return
+	}
+	if err := releaseEngine(a.engineKey); err != nil {
+		a.slog.Error("closing the approval engine", slog.Any("error", err))
+	}
 }
 
 // poolKey is a hash over a list of strings.

@@ -25,7 +25,7 @@ const (
 // testConfig is a configuration of Caddy with one gated route. It writes no
 // files but in a folder of the test's own. The function may change the app and
 // the route.
-func testConfig(t *testing.T, change func(app, route object)) []byte {
+func testConfig(t testing.TB, change func(app, route object)) []byte {
 	t.Helper()
 	app := object{"issuer": testIssuer, "client_id": "bank", "client_secret": testSecret}
 	route := object{"handler": "step_up", "uuid": "{http.vars.uuid}"}
@@ -312,7 +312,7 @@ func TestConfig_provisionsWithoutConnecting(t *testing.T) {
 }
 
 // provisionApp provisions an app as Caddy does, without starting it.
-func provisionApp(t *testing.T, change func(app object)) (*App, caddy.Context) {
+func provisionApp(t testing.TB, change func(app object)) (*App, caddy.Context) {
 	t.Helper()
 	var config map[string]object
 	err := json.Unmarshal(testConfig(t, func(app, _ object) {
@@ -382,17 +382,24 @@ func TestApp_givesBackWhatItHolds(t *testing.T) {
 	references(1)
 
 	// A request that is held outlives the configuration.
-	held, release, err := second.hold()
+	held, err := second.hold()
 	if err != nil {
 		t.Fatal(err)
 	}
-	references(2)
 	cleanUp(second)
 	references(1)
 	if pooled(engines)[first.engineKey] != any(held) {
 		t.Error("the request holds another engine")
 	}
-	release()
+	second.release()
+	wantEmptyPools(t)
+
+	// So does one that comes when it is over.
+	if _, err := second.hold(); err != nil {
+		t.Fatal(err)
+	}
+	references(1)
+	second.release()
 	wantEmptyPools(t)
 }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -156,7 +155,24 @@ func readUsers(path string) (map[string]string, fileVersion, error) {
 	return users, versionOf(info), err
 }
 
-var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
+// isUUID tells whether s has the form of a UUID (RFC 9562 §4).
+func isUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case i == 8 || i == 13 || i == 18 || i == 23:
+			if c != '-' {
+				return false
+			}
+		case '0' <= c && c <= '9', 'a' <= c && c <= 'f', 'A' <= c && c <= 'F':
+		default:
+			return false
+		}
+	}
+	return true
+}
 
 func parseUsers(path string, content []byte) (map[string]string, error) {
 	r := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(content, []byte("\xef\xbb\xbf"))))
@@ -189,7 +205,7 @@ func parseUsers(path string, content []byte) (map[string]string, error) {
 			return nil, fmt.Errorf("%s:%d: %w", path, line, err)
 		case user == "":
 			return nil, fmt.Errorf("%s:%d: the user name is empty", path, line)
-		case !uuidForm.MatchString(uuid):
+		case !isUUID(uuid):
 			return nil, fmt.Errorf("%s:%d: the second field is no UUID", path, line)
 		}
 		if _, ok := users[user]; ok {

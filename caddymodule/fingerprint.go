@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 var errBodyTooLarge = errors.New("body is larger than max_body")
@@ -66,18 +65,39 @@ var meaningful = map[string]bool{
 func meaningfulHeaders(h http.Header) http.Header {
 	found := make(http.Header)
 	for name, values := range h {
-		if meaningful[fold(name)] {
+		if isMeaningful(name) {
 			found[name] = values
 		}
 	}
 	return found
 }
 
-// fold is a header's name as a server reads it that folds case, underscores
-// and dots.
-func fold(name string) string { return strings.ToLower(aliases.Replace(name)) }
+// isMeaningful tells whether a server that folds case, underscores and dots
+// could take a header for one of those.
+func isMeaningful(name string) bool {
+	var folded [longestMeaningful]byte
+	if len(name) > len(folded) {
+		return false
+	}
+	for i := range len(name) {
+		folded[i] = foldByte(name[i])
+	}
+	return meaningful[string(folded[:len(name)])]
+}
 
-var aliases = strings.NewReplacer("_", "-", ".", "-")
+// longestMeaningful is the length of the longest of them.
+const longestMeaningful = len("x-http-method-override")
+
+// foldByte is a byte of a header's name as such a server reads it.
+func foldByte(c byte) byte {
+	switch {
+	case c == '_' || c == '.':
+		return '-'
+	case 'A' <= c && c <= 'Z':
+		return c + 'a' - 'A'
+	}
+	return c
+}
 
 // fingerprint is a hash over everything that makes this request another one
 // than any other.

@@ -30,7 +30,6 @@ type visit struct {
 	newSession bool // the client does not have it yet
 
 	user, uuid string
-	language   page.Language
 
 	// body is what was read of a request that needs an approval of its own,
 	// hasBody tells that it was.
@@ -43,7 +42,6 @@ type visit struct {
 // answered the request, and returns nil.
 func (h *Handler) gate(w http.ResponseWriter, r *http.Request) *passage {
 	v := &visit{Handler: h, w: w, r: r, signals: takeSignals(r)}
-	v.language = page.Match(r.Header.Get("Accept-Language"))
 	switch {
 	case r.Method == http.MethodConnect:
 		return v.refuse(problemMethod)
@@ -55,12 +53,12 @@ func (h *Handler) gate(w http.ResponseWriter, r *http.Request) *passage {
 		return v.refuse(problemPrefetch)
 	}
 
-	engine, release, err := h.app.hold()
+	engine, err := h.app.hold()
 	if err != nil {
 		h.logger.Error("opening the approval store", zap.Error(err))
 		return v.refuse(problemUnavailable)
 	}
-	defer release()
+	defer h.app.release()
 	v.engine = engine.Engine
 	session, had := takeSession(v.engine, r, v.signals.session)
 	if !had {
@@ -108,7 +106,7 @@ func (v *visit) identify() bool {
 		}
 		v.uuid = uuid
 	}
-	if !uuidForm.MatchString(v.uuid) {
+	if !isUUID(v.uuid) {
 		v.logger.Info("refusing a user who has no MitID UUID: check the directory, or the option uuid")
 		return false
 	}
@@ -315,7 +313,7 @@ func (v *visit) ask() (approval.Ask, error) {
 	var seed [32]byte
 	rand.Read(seed[:])
 	code := text.CheckCode(seed[:])
-	shown := page.DefaultText(v.language, v.r.Method, v.r.Host, v.r.URL.EscapedPath())
+	shown := page.DefaultText(v.language(), v.r.Method, v.r.Host, v.r.URL.EscapedPath())
 	if v.template != nil {
 		repl := v.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 		var err error
@@ -346,6 +344,9 @@ func (v *visit) ask() (approval.Ask, error) {
 }
 
 var errNoAddress = errors.New("the client has no address")
+
+// language is what the person reads best of what there is.
+func (v *visit) language() page.Language { return page.Match(v.r.Header.Get("Accept-Language")) }
 
 // mode is how this request waits.
 func (v *visit) mode() string {

@@ -18,6 +18,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
 )
 
 const formType = "application/x-www-form-urlencoded"
@@ -1094,5 +1096,23 @@ func TestFingerprint_changesWithWhatIsShown(t *testing.T) {
 	}
 	if len(seen) != 6 {
 		t.Errorf("%d fingerprints of 6 requests", len(seen))
+	}
+}
+
+func TestMeaningful_fitsTheRoomForFolding(t *testing.T) {
+	for name := range meaningful {
+		if len(name) > longestMeaningful || !isMeaningful(strings.ToUpper(strings.ReplaceAll(name, "-", "_"))) {
+			t.Errorf("%s is not found in another spelling", name)
+		}
+	}
+}
+
+func TestCanonicalUser_isTheSameByTheShortWay(t *testing.T) {
+	for c := range 0x80 {
+		name := "kirsten" + string(rune(c)) + "7"
+		want := norm.NFKC.String(cases.Fold().String(norm.NFKC.String(name)))
+		if got, err := canonicalUser(name); err == nil && got != want || err != nil && c >= ' ' && c != 0x7f {
+			t.Errorf("%q is %q, %v; want %q", name, got, err, want)
+		}
 	}
 }

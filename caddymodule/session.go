@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/caddy-stepup/stepup/ciba/approval"
@@ -27,30 +26,32 @@ func cookieName(r *http.Request) string {
 // no use for it.
 func takeSession(e *approval.Engine, r *http.Request, token string) (s approval.Session, had bool) {
 	name := cookieName(r)
-	for _, c := range r.CookiesNamed(name) {
-		if !had {
-			s, had = e.ParseSession(c.Value)
+	takeCookies(r.Header, func(cookie, value string) {
+		if cookie == name && !had {
+			s, had = e.ParseSession(value)
 		}
-	}
-	removeCookies(r.Header)
+	})
 	if fromHeader, ok := e.ParseSession(token); ok {
 		return fromHeader, true
 	}
 	return s, had
 }
 
-// removeCookies takes the session cookies out of a request, and leaves every
-// other byte of the Cookie header as it is.
-func removeCookies(h http.Header) {
-	var kept []string
-	for _, line := range h["Cookie"] {
-		pairs := strings.Split(line, ";")
-		rest := slices.DeleteFunc(slices.Clone(pairs), isSessionCookie)
-		switch {
-		case len(rest) == len(pairs):
+// takeCookies takes the session cookies out of a request, calls found for each,
+// and leaves every other byte of the Cookie header as it is.
+func takeCookies(h http.Header, found func(name, value string)) {
+	lines, ok := h["Cookie"]
+	if !ok {
+		return
+	}
+	kept := lines[:0]
+	for _, line := range lines {
+		if !strings.Contains(line, plainCookie) {
 			kept = append(kept, line)
-		case len(rest) > 0:
-			kept = append(kept, strings.TrimPrefix(strings.Join(rest, ";"), " "))
+			continue
+		}
+		if rest, some := cutCookies(line, found); some {
+			kept = append(kept, rest)
 		}
 	}
 	if len(kept) == 0 {
@@ -60,10 +61,27 @@ func removeCookies(h http.Header) {
 	h["Cookie"] = kept
 }
 
-func isSessionCookie(pair string) bool {
-	name, _, _ := strings.Cut(pair, "=")
-	name = strings.TrimSpace(name)
-	return name == secureCookie || name == plainCookie
+// cutCookies does so in one line, and tells whether another cookie is left.
+func cutCookies(line string, found func(name, value string)) (rest string, some bool) {
+	var b strings.Builder
+	b.Grow(len(line))
+	cut := false
+	for pair := range strings.SplitSeq(line, ";") {
+		name, value, _ := strings.Cut(pair, "=")
+		if name = strings.TrimSpace(name); name == secureCookie || name == plainCookie {
+			found(name, strings.Trim(strings.TrimSpace(value), `"`))
+			cut = true
+			continue
+		}
+		if some {
+			b.WriteByte(';')
+		} else if cut {
+			pair = strings.TrimPrefix(pair, " ")
+		}
+		b.WriteString(pair)
+		some = true
+	}
+	return b.String(), some
 }
 
 // giveSession hands a new session to the client: as a cookie, and to clients

@@ -112,7 +112,12 @@ func isOurs(name string) bool {
 	if len(name) < len(prefix) {
 		return false
 	}
-	return fold(name[:len(prefix)]) == prefix
+	for i := range len(prefix) {
+		if foldByte(name[i]) != prefix[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // takePreferences reads what matters here of Prefer (RFC 7240).

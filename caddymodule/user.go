@@ -15,6 +15,9 @@ import (
 // people take for the same name, by case, width or composition, are the same
 // user.
 func canonicalUser(name string) (string, error) {
+	if isCanonical(name) {
+		return name, nil
+	}
 	if !utf8.ValidString(name) {
 		return "", errors.New("user name is not UTF-8")
 	}
@@ -24,4 +27,15 @@ func canonicalUser(name string) (string, error) {
 		return "", errors.New("user name has control characters")
 	}
 	return name, nil
+}
+
+// isCanonical tells of most names without ado that they are as they should be:
+// those of printable ASCII without capitals and spaces.
+func isCanonical(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; c <= ' ' || c > '~' || 'A' <= c && c <= 'Z' {
+			return false
+		}
+	}
+	return true
 }

@@ -102,7 +102,7 @@ func (e *Engine) FindHandle(ctx context.Context, s Session, uuid, handle string)
 	if err != nil {
 		return Approval{}, storeError("reading an approval", err)
 	}
-	own := tag(e.keys.session, s.secret[:])
+	own := e.keys.session.tag(string(s.secret[:]))
 	if subtle.ConstantTimeCompare(rec.Session[:], own[:]) != 1 {
 		return Approval{}, ErrNotFound
 	}

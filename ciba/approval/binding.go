@@ -60,25 +60,25 @@ func (k keys) place(b Binding) (Tag, Key) {
 	if b.oneTime() {
 		kind = "one-time"
 	}
-	key := mac(k.binding,
-		b.Session.secret[:],
-		[]byte(b.User),
+	key := k.binding.sum(
+		string(b.Session.secret[:]),
+		b.User,
 		canonicalUUID(b.UUID),
-		[]byte(b.Policy),
-		[]byte(b.Host),
-		[]byte(kind),
-		b.Request,
+		b.Policy,
+		b.Host,
+		kind,
+		string(b.Request),
 	)
 	return k.ownerOf(b.UUID), Key(key)
 }
 
 // slotOf is what a person can be asked for once at a time: whatever one policy
 // wants to be approved.
-func (k keys) slotOf(b Binding) Tag { return tag(k.slot, []byte(b.Policy)) }
+func (k keys) slotOf(b Binding) Tag { return k.slot.tag(b.Policy) }
 
 // ownerOf groups a person's records by the MitID that would be asked, not by
 // the user name: two names for one phone are one owner.
-func (k keys) ownerOf(uuid string) Tag { return tag(k.owner, canonicalUUID(uuid)) }
+func (k keys) ownerOf(uuid string) Tag { return k.owner.tag(canonicalUUID(uuid)) }
 
 // addressOf is the budget that an address belongs to. Whoever has an IPv6
 // address has the /64 around it.
@@ -90,12 +90,12 @@ func (k keys) addressOf(ip netip.Addr) Tag {
 	if prefix, err := ip.Prefix(min(bits, ip.BitLen())); err == nil {
 		ip = prefix.Addr()
 	}
-	return tag(k.address, ip.AsSlice())
+	return k.address.tag(string(ip.AsSlice()))
 }
 
 // canonicalUUID folds the case of a UUID, the only freedom in its spelling
 // (RFC 9562 §4).
-func canonicalUUID(uuid string) []byte { return []byte(strings.ToLower(uuid)) }
+func canonicalUUID(uuid string) string { return strings.ToLower(uuid) }
 
 // Handle names one approval to a page that was made for it. It tells nothing
 // and gives nothing to a client without the session and the user.
@@ -109,7 +109,7 @@ func parseHandle(handle string) (id string, key Key, ok bool) {
 	if !found || len(encoded) != base64.RawURLEncoding.EncodedLen(len(key)) {
 		return "", Key{}, false
 	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
+	raw, err := strictBase64.DecodeString(encoded)
 	if err != nil || id == "" {
 		return "", Key{}, false
 	}

@@ -10,12 +10,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
+	"sync"
 )
 
 // keys are what an engine derives from the secret that all engines on a store
 // share: one key for one purpose.
 type keys struct {
-	owner, session, binding, token, slot, address []byte
+	owner, session, binding, token, slot, address *macKey
 	seal                                          cipher.AEAD
 }
 
@@ -24,7 +26,7 @@ func deriveKeys(secret []byte) (keys, error) {
 		return keys{}, errors.New("the secret that protects the store has fewer than 16 bytes")
 	}
 	var k keys
-	for purpose, key := range map[string]*[]byte{
+	for purpose, out := range map[string]**macKey{
 		"owner":   &k.owner,
 		"session": &k.session,
 		"binding": &k.binding,
@@ -32,10 +34,11 @@ func deriveKeys(secret []byte) (keys, error) {
 		"slot":    &k.slot,
 		"address": &k.address,
 	} {
-		var err error
-		if *key, err = hkdf.Key(sha256.New, secret, nil, "stepup v1 "+purpose, sha256.Size); err != nil {
+		key, err := hkdf.Key(sha256.New, secret, nil, "stepup v1 "+purpose, sha256.Size)
+		if err != nil {
 			return keys{}, fmt.Errorf("deriving the %s key: %w", purpose, err)
 		}
+		*out = newMACKey(key)
 	}
 	seal, err := hkdf.Key(sha256.New, secret, nil, "stepup v1 seal", 32)
 	if err != nil {
@@ -53,21 +56,43 @@ func newAEAD(key []byte) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// mac is a keyed hash over a list. Each part goes in behind its length, so
-// that no two lists give the same input.
-func mac(key []byte, parts ...[]byte) [sha256.Size]byte {
-	h := hmac.New(sha256.New, key)
-	var length [8]byte
-	for _, p := range parts {
-		binary.BigEndian.PutUint64(length[:], uint64(len(p)))
-		h.Write(length[:])
-		h.Write(p)
-	}
-	return [sha256.Size]byte(h.Sum(nil))
+// macKey makes keyed hashes over lists. It keeps hashes that have taken in the
+// key, because every request needs some.
+type macKey struct{ hashes sync.Pool }
+
+// listHash is a keyed hash, and room for the list.
+type listHash struct {
+	hash.Hash
+	list []byte
 }
 
-func tag(key []byte, part []byte) Tag {
-	sum := mac(key, part)
+func newMACKey(key []byte) *macKey {
+	k := new(macKey)
+	k.hashes.New = func() any { return &listHash{Hash: hmac.New(sha256.New, key)} }
+	return k
+}
+
+// sum is the hash over a list. Each part goes in behind its length, so that no
+// two lists give the same input.
+func (k *macKey) sum(parts ...string) [sha256.Size]byte {
+	h := k.hashes.Get().(*listHash)
+	defer k.hashes.Put(h)
+	for _, p := range parts {
+		h.list = binary.BigEndian.AppendUint64(h.list, uint64(len(p)))
+		h.list = append(h.list, p...)
+	}
+	h.Reset()
+	h.Write(h.list) // never fails
+	clear(h.list)
+	h.list = h.Sum(h.list[:0])
+	sum := [sha256.Size]byte(h.list)
+	h.list = h.list[:0]
+	return sum
+}
+
+// tag is a hash over one part, for comparison.
+func (k *macKey) tag(part string) Tag {
+	sum := k.sum(part)
 	return Tag(sum[:16])
 }
 

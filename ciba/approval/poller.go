@@ -23,6 +23,11 @@ const (
 	// is found late.
 	idleTime = 500 * time.Millisecond
 
+	// batchTime is the shortest pause between two looks at the queue, unless
+	// there was more than could be claimed in one go: with thousands pending,
+	// looking for each by itself would cost more than polling does.
+	batchTime = 10 * time.Millisecond
+
 	// claimLimit is how many approvals are claimed in one go.
 	claimLimit = 64
 
@@ -53,7 +58,8 @@ func (e *Engine) poller() {
 			continue
 		}
 		asked := time.Now()
-		leases, next, err := e.store.Claim(e.run, min(free, claimLimit), leaseTime)
+		limit := min(free, claimLimit)
+		leases, next, err := e.store.Claim(e.run, limit, leaseTime)
 		if err != nil {
 			if !trouble && e.run.Err() == nil {
 				e.logger.LogAttrs(e.run, slog.LevelError, "claiming polls: answers wait until the approval store is back", slog.Any("error", err))
@@ -74,14 +80,13 @@ func (e *Engine) poller() {
 				wake(e.freed)
 			})
 		}
-		switch {
-		case next < 0 || next > idleTime:
-			next = idleTime
-		case next == 0 && len(leases) == 0:
-			// Somebody else was quicker.
-			next = 10 * time.Millisecond
+		if len(leases) == limit {
+			continue
 		}
-		_ = pause(e.run, next)
+		if next < 0 {
+			next = idleTime
+		}
+		_ = pause(e.run, max(batchTime, min(next, idleTime)))
 	}
 }
 

@@ -179,7 +179,7 @@ func (e *Engine) begin(ctx context.Context, b Binding, ref Ref, restart string, 
 	switch {
 	case errors.Is(err, ErrBusy):
 		other := e.view(rec)
-		if rec.Session != tag(e.keys.session, b.Session.secret[:]) {
+		if rec.Session != e.keys.session.tag(string(b.Session.secret[:])) {
 			other.Text, other.Code = "", ""
 		}
 		return Approval{}, &ConflictError{other}
@@ -216,7 +216,7 @@ func (e *Engine) create(ctx context.Context, b Binding, ref Ref, restart string,
 	}
 	return e.store.Create(ctx, New{
 		Ref:      ref,
-		Session:  tag(e.keys.session, b.Session.secret[:]),
+		Session:  e.keys.session.tag(string(b.Session.secret[:])),
 		Slot:     e.keys.slotOf(b),
 		Plan:     sealed,
 		Presence: presenceTime,
