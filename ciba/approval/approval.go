@@ -163,11 +163,16 @@ func (e *Engine) Use(ctx context.Context, b Binding) (Grant, Approval, error) {
 	if !b.oneTime() {
 		return e.recall(ctx, owner, key)
 	}
-	rec, spent, err := e.store.Spend(ctx, owner, key, rand.Text(), presenceTime, keepTime)
+	op := rand.Text()
+	rec, spent, err := e.store.Spend(ctx, owner, key, op, presenceTime, keepTime)
 	switch {
 	case err != nil:
 		return Grant{}, Approval{}, storeError("spending an approval", err)
 	case !spent:
+		return Grant{}, e.view(rec), ErrNotApproved
+	case !e.spent.use(rec.ID, op):
+		e.logger.LogAttrs(ctx, slog.LevelError, "refusing an approval that was used already: the store has lost what it was told last",
+			slog.String("approval_id", rec.ID))
 		return Grant{}, e.view(rec), ErrNotApproved
 	}
 	g, err := e.grant(ctx, rec)

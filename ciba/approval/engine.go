@@ -105,6 +105,7 @@ type Engine struct {
 	address  Rate
 	waiters  waiters
 	memory   memory
+	spent    spent
 	starts   singleflight.Group
 	slots    chan struct{} // one for each poll under way
 	freed    chan struct{} // tells the poller of a free slot

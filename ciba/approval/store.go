@@ -138,6 +138,9 @@ type Penalty struct {
 type News struct {
 	// ID is the approval that has changed; empty when Gap or Lost is set.
 	ID string
+	// Use is the op of the Spend that has used the approval; empty for other
+	// changes.
+	Use string
 	// Gap says that the feed is up, and that messages may have been lost
 	// before: read again what matters.
 	Gap bool
@@ -207,8 +210,7 @@ type Store interface {
 	// Spend uses an approval that is good for one request: where the state is
 	// Approved, it applies EventSpend, forgets what is parked, and reports
 	// true with the record. Otherwise it does what Touch does. It is one round
-	// trip for what every request that passes has to do, and no news: nobody
-	// waits for a record in that state.
+	// trip for what every request that passes has to do.
 	//
 	// op is random and the same in every repetition; keep is how long the
 	// spent record is kept.

@@ -79,6 +79,9 @@ func (e *Engine) listen() {
 				told = false
 				e.memory.hear(true)
 				e.waiters.tellAll()
+			case n.Use != "":
+				// Nobody waits for that.
+				e.spent.use(n.ID, n.Use)
 			default:
 				e.tell(n.ID)
 			}

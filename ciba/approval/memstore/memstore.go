@@ -194,23 +194,42 @@ func (s *Store) Spend(ctx context.Context, owner approval.Tag, key approval.Key,
 	if err := ctx.Err(); err != nil {
 		return approval.Record{}, false, err
 	}
+	seen, told, spent, err := s.spend(owner, key, op, presence, keep)
+	for _, l := range told {
+		l.tell(approval.News{ID: seen.ID, Use: op})
+	}
+	return seen, spent, err
+}
+
+// spend does the work of Spend and returns whom to tell of it, outside the
+// lock.
+func (s *Store) spend(owner approval.Tag, key approval.Key, op string, presence, keep time.Duration) (approval.Record, []*listener, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.sweep()
 	r, ok := s.records[place{owner, key}]
 	switch {
 	case !ok:
-		return approval.Record{}, false, approval.ErrNotFound
+		return approval.Record{}, nil, false, approval.ErrNotFound
 	case op != "" && r.op == op:
-		return r.view(now), true, nil
+		return r.view(now), nil, true, nil
 	case r.view(now).State == approval.Approved:
 		r.State, r.op, r.ends, r.gone = approval.EventSpend.To(), op, now, now.Add(keep)
 		heap.Fix(&s.removals, r.index)
 		s.unpark(r)
-		return r.view(now), true, nil
+		return r.view(now), s.listening(), true, nil
 	}
 	s.touch(r, now, presence)
-	return r.view(now), false, nil
+	return r.view(now), nil, false, nil
+}
+
+// listening lists the listeners. The caller holds the lock.
+func (s *Store) listening() []*listener {
+	all := make([]*listener, 0, len(s.listeners))
+	for l := range s.listeners {
+		all = append(all, l)
+	}
+	return all
 }
 
 // Change implements [approval.Store].
@@ -259,11 +278,7 @@ func (s *Store) change(c approval.Change) (approval.Record, []*listener, error) 
 	}
 	r.gone = r.ends.Add(c.Keep)
 	heap.Fix(&s.removals, r.index)
-	told := make([]*listener, 0, len(s.listeners))
-	for l := range s.listeners {
-		told = append(told, l)
-	}
-	return r.view(now), told, nil
+	return r.view(now), s.listening(), nil
 }
 
 // Park implements [approval.Store].

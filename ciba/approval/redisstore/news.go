@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,8 +83,10 @@ func (f *feed) run(ctx context.Context) error {
 	}
 }
 
-// alive notes a sign of life, and hands on the news that it brought.
-func (f *feed) alive(id string) {
+// alive notes a sign of life, and hands on the news that it brought: the ID of
+// an approval that has changed and, behind a space, the Op of the Spend if it
+// was one.
+func (f *feed) alive(message string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.heard = time.Now()
@@ -91,8 +94,9 @@ func (f *feed) alive(id string) {
 		f.up = true
 		f.tell(approval.News{Gap: true})
 	}
-	if id != "" {
-		f.tell(approval.News{ID: id})
+	if message != "" {
+		id, use, _ := strings.Cut(message, " ")
+		f.tell(approval.News{ID: id, Use: use})
 	}
 }
 

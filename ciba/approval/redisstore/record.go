@@ -137,7 +137,7 @@ func (s *Store) read(ctx context.Context, script *redis.Script, owner approval.T
 // Spend implements [approval.Store].
 func (s *Store) Spend(ctx context.Context, owner approval.Tag, key approval.Key, op string, presence, keep time.Duration) (approval.Record, bool, error) {
 	answer, err := s.run(ctx, spendScript, s.keys(owner, key), op, micros(presence), micros(keep),
-		string(approval.Approved), string(approval.EventSpend.To()))
+		string(approval.Approved), string(approval.EventSpend.To()), s.channel())
 	var word string
 	var r approval.Record
 	if err == nil {

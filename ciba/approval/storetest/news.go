@@ -10,6 +10,7 @@ import (
 
 var newsTests = []test{
 	{"Listen begins with a gap and tells of changes by others", testListen},
+	{"a Spend is news, with its op", testListenSpend},
 	{"Listen ends with its context and leaves nothing running", testListenEnds},
 }
 
@@ -61,6 +62,24 @@ func testListen(f *fixture) {
 	c := approval.Change{Ref: ref, Event: approval.EventCancel, Op: "late", Keep: f.long()}
 	if _, err := f.Other.Change(f.Context(), c); err == nil {
 		f.Fatal("a spent approval could be cancelled")
+	}
+	marker := f.inState(approval.Starting)
+	f.event(marker, approval.EventCancel)
+	f.wantNews(news, marker)
+}
+
+func testListenSpend(f *fixture) {
+	a := f.approved()
+	news, end := f.listen()
+	defer end()
+	for range 2 { // a repetition is none
+		if _, spent := f.spend(a.Ref, "op"); !spent {
+			f.Fatal("an approval could not be used")
+		}
+	}
+	f.spend(a.Ref, "another")
+	if n := receive(f, news, "news"); n != (approval.News{ID: a.ID, Use: "op"}) {
+		f.Errorf("a message has ID of the use: %t, its op: %q", n.ID == a.ID, n.Use)
 	}
 	marker := f.inState(approval.Starting)
 	f.event(marker, approval.EventCancel)
