@@ -100,6 +100,12 @@ var (
 		detail:     "The user or the address has asked for too many approvals, or the user has just refused one.",
 		retryAfter: troubleRetry,
 	}
+	problemBusy = problem{
+		status: http.StatusServiceUnavailable, state: "busy", page: page.Unavailable,
+		title:      "Too many requests wait for approval here",
+		detail:     "This gateway holds as many requests or bodies as it may. Nothing was sent on.",
+		retryAfter: troubleRetry,
+	}
 	problemUnavailable = problem{
 		status: http.StatusServiceUnavailable, state: "unavailable", page: page.Unavailable,
 		title:      "Approval is not possible at the moment",
@@ -369,7 +375,8 @@ func (v *visit) park(a approval.Approval) bool {
 // tell answers a question for the state, as soon as there is an answer or the
 // time is over.
 func (v *visit) tell(a approval.Approval) *passage {
-	if a.State.Waiting() && v.statusWait > 0 {
+	// Without a seat, the answer is what is known: the client asks again.
+	if a.State.Waiting() && v.statusWait > 0 && v.sit() {
 		waited, err := v.await(a, v.statusWait)
 		switch {
 		case errors.Is(err, approval.ErrNotFound):

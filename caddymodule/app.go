@@ -5,6 +5,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/base64"
@@ -72,6 +73,16 @@ type App struct {
 	// Budgets bound how many approvals may be started.
 	Budgets *Budgets `json:"budgets,omitempty"`
 
+	// MaxHeld bounds how many requests this process holds open at once, waiting
+	// for their approval or for news of it. More are refused with 503, and start
+	// nothing. The default is 10000.
+	MaxHeld int64 `json:"max_held,omitempty"`
+
+	// MaxBodies bounds the memory, in bytes, that the bodies of requests take
+	// which this process has read, until they have been sent on or refused. More
+	// are refused with 503. The default is 256 MiB.
+	MaxBodies int64 `json:"max_bodies,omitempty"`
+
 	// StoreRaw is where approvals are kept. The default is memory, which
 	// serves one gateway.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=step_up.stores inline_key=module"`
@@ -87,6 +98,8 @@ type App struct {
 	engineKey string
 	userRate  approval.Rate
 	addrRate  approval.Rate
+	maxHeld   int64
+	maxBodies int64
 	slog      *slog.Logger
 	log       *relay // the engine's way to slog, as long as this is the newest configuration
 	started   bool   // and so uses the engine
@@ -222,6 +235,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 			return err
 		}
 	}
+	if a.MaxHeld < 0 || a.MaxBodies < 0 {
+		return errors.New("max_held and max_bodies must be positive")
+	}
+	a.maxHeld = cmp.Or(a.MaxHeld, defaultMaxHeld)
+	a.maxBodies = cmp.Or(a.MaxBodies, defaultMaxBodies)
 	if err := a.loadModules(ctx); err != nil {
 		return err
 	}

@@ -227,6 +227,11 @@ func TestConfig_refuses(t *testing.T) {
 		{"remember without a policy", "a route with remember needs a policy", func(_, route object) { route["remember"] = "5m" }},
 		{"negative remember", "remember must not be negative", func(_, route object) { route["remember"] = -1 }},
 		{"negative hold", "hold must not be negative", func(_, route object) { route["hold"] = "-1s" }},
+		{"negative max_held", "max_held and max_bodies must be positive", func(app, _ object) { app["max_held"] = -1 }},
+		{"negative max_bodies", "max_held and max_bodies must be positive", func(app, _ object) { app["max_bodies"] = -1 }},
+		{"max_body above max_bodies", "max_body is more than all bodies together may have: raise max_bodies", func(app, route object) {
+			app["max_bodies"], route["max_body"] = 1000, 1001
+		}},
 		{"negative max_body", "max_body must be between 1 byte and 1 GiB", func(_, route object) { route["max_body"] = -1 }},
 		{"unknown action", "unknown action 'transfer'", func(_, route object) { route["action"] = "transfer" }},
 		{"unknown respond", "unknown respond 'json'", func(_, route object) { route["respond"] = "json" }},

@@ -38,6 +38,8 @@ func init() {
 //	    key    <secret>
 //	    budget user|address <burst> <per>
 //	    budget user|address off
+//	    max_held   <requests>
+//	    max_bodies <size>
 //	    store     <module> ...
 //	    directory <module> ...
 //	}
@@ -80,6 +82,10 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 				app.Budgets = new(Budgets)
 			}
 			err = parseBudget(d, app.Budgets)
+		case "max_held":
+			err = oneNumber(d, &app.MaxHeld)
+		case "max_bodies":
+			err = oneSize(d, &app.MaxBodies, 1<<40)
 		case "store":
 			err = oneModule(d, "step_up.stores.", &app.StoreRaw)
 		case "directory":
@@ -233,7 +239,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "hold":
 			err = oneDuration(d, &h.Hold)
 		case "max_body":
-			err = oneSize(d, &h.MaxBody)
+			err = oneSize(d, &h.MaxBody, maxMaxBody)
 		case "headers":
 			err = oneFlag(d, &h.Headers)
 		case "supersede":
@@ -326,7 +332,26 @@ func oneDuration(d *caddyfile.Dispenser, out *caddy.Duration) error {
 	return nil
 }
 
-func oneSize(d *caddyfile.Dispenser, out *int64) error {
+// oneNumber reads a number that is at least 1.
+func oneNumber(d *caddyfile.Dispenser, out *int64) error {
+	name := d.Val()
+	if *out != 0 {
+		return d.Errf("%s already specified", name)
+	}
+	var value string
+	if err := oneString(d, &value); err != nil {
+		return err
+	}
+	parsed, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || parsed <= 0 {
+		return d.Errf("%s must be a positive number, not '%s'", name, value)
+	}
+	*out = parsed
+	return nil
+}
+
+// oneSize reads a size of at least one byte, and at most so many.
+func oneSize(d *caddyfile.Dispenser, out *int64, most uint64) error {
 	name := d.Val()
 	if *out != 0 {
 		return d.Errf("%s already specified", name)
@@ -339,8 +364,8 @@ func oneSize(d *caddyfile.Dispenser, out *int64) error {
 	switch {
 	case err != nil:
 		return d.Errf("parsing %s: %v", name, err)
-	case parsed == 0 || parsed > maxMaxBody:
-		return d.Errf("%s must be between 1 byte and 1 GiB", name)
+	case parsed == 0 || parsed > most:
+		return d.Errf("%s must be between 1 byte and %s", name, strings.Replace(humanize.IBytes(most), ".0", "", 1))
 	}
 	*out = int64(parsed)
 	return nil

@@ -15,12 +15,12 @@ import (
 var errBodyTooLarge = errors.New("body is larger than max_body")
 
 // readBody reads the whole body, so that what is approved is what is sent, and
-// puts it back in its place.
-func readBody(r *http.Request, limit int64) ([]byte, error) {
+// puts it back in its place. It takes room for what it reads.
+func readBody(r *http.Request, limit int64, take func(n int64) bool) ([]byte, error) {
 	if r.ContentLength > limit {
 		return nil, errBodyTooLarge
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
+	body, err := io.ReadAll(roomy{io.LimitReader(r.Body, limit+1), take})
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) || int64(len(body)) > limit {
 		return nil, errBodyTooLarge
 	}

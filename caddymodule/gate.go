@@ -36,12 +36,17 @@ type visit struct {
 	body    []byte
 	hasBody bool
 	print   []byte // the request's fingerprint, once it is known
+
+	// What the request takes of this process's memory.
+	seated bool  // it may be held
+	taken  int64 // bytes of its body
 }
 
 // gate returns the passage of a request that is approved. Otherwise it has
 // answered the request, and returns nil.
-func (h *Handler) gate(w http.ResponseWriter, r *http.Request) *passage {
+func (h *Handler) gate(w http.ResponseWriter, r *http.Request) (p *passage) {
 	v := &visit{Handler: h, w: w, r: r, signals: takeSignals(r)}
+	defer func() { v.leave(p) }()
 	switch {
 	case r.Method == http.MethodConnect:
 		return v.refuse(problemMethod)
@@ -156,6 +161,9 @@ func (v *visit) byHandle() *passage {
 	for name := range meaningfulHeaders(v.r.Header) {
 		delete(v.r.Header, name)
 	}
+	if !v.take(int64(len(parked.Body))) {
+		return v.trouble(errNoRoom)
+	}
 	maps.Copy(v.r.Header, parked.Header)
 	v.body, v.hasBody = parked.Body, true
 	setBody(v.r, parked.Body)
@@ -210,8 +218,10 @@ func (v *visit) byRequest() *passage {
 	}
 	if !v.hasBody && (!remembered || v.mode() == respondPage && v.r.Method == http.MethodPost) {
 		var err error
-		v.body, err = readBody(v.r, v.MaxBody)
+		v.body, err = readBody(v.r, v.MaxBody, v.take)
 		switch {
+		case errors.Is(err, errNoRoom):
+			return v.trouble(err)
 		case errors.Is(err, errBodyTooLarge):
 			return v.refuse(problemTooLarge)
 		case err != nil:
@@ -229,6 +239,10 @@ func (v *visit) byRequest() *passage {
 
 	p, a, err := v.use()
 	if errors.Is(err, approval.ErrNotFound) || errors.Is(err, approval.ErrNotApproved) && v.restart != "" {
+		if v.mode() == respondHold && !v.sit() {
+			// Nobody is asked for a request that cannot wait.
+			return v.trouble(errNoSeat)
+		}
 		a, err = v.engine.Begin(v.r.Context(), v.binding(), v.restart, v.ask)
 	}
 	switch {
@@ -241,6 +255,9 @@ func (v *visit) byRequest() *passage {
 		return v.backToPage(a)
 	}
 	if a.State.Waiting() && v.mode() == respondHold {
+		if !v.sit() {
+			return v.trouble(errNoSeat)
+		}
 		if a, err = v.holdOpen(a); err != nil {
 			return v.trouble(err)
 		}
@@ -267,7 +284,7 @@ func (v *visit) use() (*passage, approval.Approval, error) {
 		// Without it, the client could not come back to what it is allowed.
 		giveSession(v.engine, v.w, v.r, v.session)
 	}
-	return &passage{&grant, v.user}, a, nil
+	return &passage{Grant: &grant, user: v.user}, a, nil
 }
 
 // binding is everything that an approval of this request is good for.
@@ -423,6 +440,9 @@ func (v *visit) trouble(err error) *passage {
 		v.logger.Error("refusing a request: the client has no IP address, which MitID needs; configure trusted_proxies if a proxy is in front")
 	case errors.Is(err, approval.ErrNotFound):
 		return v.refuse(problemGone)
+	case errors.Is(err, errNoSeat), errors.Is(err, errNoRoom):
+		v.logger.Error("refusing a request: raise the limit if there is memory, or let routes answer with respond challenge", zap.Error(err))
+		return v.refuse(problemBusy)
 	case errors.Is(err, approval.ErrFull):
 		v.logger.Error("refusing a request: the approval store is full")
 	default:

@@ -169,6 +169,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.MaxBody == 0 {
 		h.MaxBody = defaultMaxBody
 	}
+	if h.MaxBody > h.app.maxBodies {
+		return fmt.Errorf("max_body is more than all bodies together may have: raise max_bodies of the global option step_up above %d bytes", h.MaxBody)
+	}
 	rules, err := json.Marshal(h.rules())
 	if err != nil {
 		return err
@@ -231,6 +234,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if passage == nil {
 		return nil
 	}
+	defer passage.end()
 	passage.announce(h, r)
 	// The only way to the handlers behind.
 	return next.ServeHTTP(w, r)

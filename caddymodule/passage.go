@@ -22,8 +22,12 @@ const (
 // when it is a CORS preflight, which does nothing.
 type passage struct {
 	*approval.Grant
-	user string
+	user  string
+	taken int64 // by the body that goes on
 }
+
+// end gives back the room that the body took.
+func (p *passage) end() { inUse.bodies.Add(-p.taken) }
 
 // announce tells the handlers behind what was approved.
 func (p *passage) announce(h *Handler, r *http.Request) {

@@ -22,6 +22,9 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
+// anyRoom is room for any body.
+func anyRoom(int64) bool { return true }
+
 const formType = "application/x-www-form-urlencoded"
 
 // withVar gives a request a variable, as Caddy's server does.
@@ -475,7 +478,7 @@ func TestReadBody(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := httptest.NewRequest("POST", "http://bank.example/", strings.NewReader(tt.body))
 			r.ContentLength = tt.length
-			got, err := readBody(r, limit)
+			got, err := readBody(r, limit, anyRoom)
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("got error %v, want %v", err, tt.want)
 			}
@@ -500,7 +503,7 @@ func TestReadBody_stopsReadingBeyondTheLimit(t *testing.T) {
 	endless := &brokenBody{Reader: io.LimitReader(neverEnding{}, 1<<40), err: io.EOF}
 	r := httptest.NewRequest("POST", "http://bank.example/", nil)
 	r.Body, r.ContentLength = endless, -1
-	if _, err := readBody(r, 1<<10); !errors.Is(err, errBodyTooLarge) {
+	if _, err := readBody(r, 1<<10, anyRoom); !errors.Is(err, errBodyTooLarge) {
 		t.Errorf("got error %v, want %v", err, errBodyTooLarge)
 	}
 }
@@ -514,7 +517,7 @@ func TestReadBody_knowsTheServersOwnLimit(t *testing.T) {
 	r := httptest.NewRequest("POST", "http://bank.example/", nil)
 	r.Body = http.MaxBytesReader(httptest.NewRecorder(), io.NopCloser(strings.NewReader("12345678")), 4)
 	r.ContentLength = -1
-	if _, err := readBody(r, 100); !errors.Is(err, errBodyTooLarge) {
+	if _, err := readBody(r, 100, anyRoom); !errors.Is(err, errBodyTooLarge) {
 		t.Errorf("got error %v, want %v", err, errBodyTooLarge)
 	}
 }
@@ -524,7 +527,7 @@ func TestReadBody_refusesBodyThatBreaksOff(t *testing.T) {
 	r := httptest.NewRequest("POST", "http://bank.example/", nil)
 	r.Body = &brokenBody{Reader: strings.NewReader("amount=1"), err: io.ErrUnexpectedEOF}
 	r.ContentLength = 10
-	body, err := readBody(r, 100)
+	body, err := readBody(r, 100, anyRoom)
 	if !errors.Is(err, io.ErrUnexpectedEOF) || body != nil {
 		t.Errorf("got %q and error %v, want no body and %v", body, err, io.ErrUnexpectedEOF)
 	}
