@@ -263,7 +263,7 @@ func (v *visit) byRequest() *passage {
 		}
 	}
 	if a.State == approval.Approved {
-		p, a, err = v.use()
+		p, a, err = v.useWithin(heldPatience)
 		switch {
 		case p != nil:
 			return p
@@ -274,9 +274,15 @@ func (v *visit) byRequest() *passage {
 	return v.show(a)
 }
 
+// heldPatience is how long a request whose approval is known to be there waits
+// out trouble with the store.
+const heldPatience = 15 * time.Second
+
 // use lets the request pass if there is a good approval for it.
-func (v *visit) use() (*passage, approval.Approval, error) {
-	grant, a, err := v.engine.Use(v.r.Context(), v.binding())
+func (v *visit) use() (*passage, approval.Approval, error) { return v.useWithin(0) }
+
+func (v *visit) useWithin(patience time.Duration) (*passage, approval.Approval, error) {
+	grant, a, err := v.engine.UseWithin(v.r.Context(), v.binding(), patience)
 	if err != nil {
 		return nil, a, err
 	}

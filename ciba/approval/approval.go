@@ -156,6 +156,14 @@ func (e *Engine) Wait(ctx context.Context, a Approval, atMost time.Duration) (Ap
 // It returns [ErrNotFound] where there is no approval, and [ErrNotApproved]
 // with the approval where that is not good, or not any more.
 func (e *Engine) Use(ctx context.Context, b Binding) (Grant, Approval, error) {
+	return e.UseWithin(ctx, b, 0)
+}
+
+// UseWithin is [Engine.Use] for a request that has waited for its approval: it
+// waits out trouble with the store for so long. The store may have spent the
+// approval when only its answer was lost, and this very request may still have
+// it then.
+func (e *Engine) UseWithin(ctx context.Context, b Binding, within time.Duration) (Grant, Approval, error) {
 	if err := b.check(); err != nil {
 		return Grant{}, Approval{}, err
 	}
@@ -163,7 +171,21 @@ func (e *Engine) Use(ctx context.Context, b Binding) (Grant, Approval, error) {
 	if !b.oneTime() {
 		return e.recall(ctx, owner, key)
 	}
-	op := rand.Text()
+	op, end := rand.Text(), time.Now().Add(within)
+	for {
+		g, a, err := e.spend(ctx, owner, key, op)
+		if !errors.Is(err, ErrStore) || !time.Now().Add(retryTime).Before(end) || pause(ctx, retryTime) != nil {
+			return g, a, err
+		}
+	}
+}
+
+// retryTime is how long UseWithin waits before it tries again.
+const retryTime = 200 * time.Millisecond
+
+// spend uses an approval that is good for one request. In repetitions, op is
+// the same.
+func (e *Engine) spend(ctx context.Context, owner Tag, key Key, op string) (Grant, Approval, error) {
 	rec, spent, err := e.store.Spend(ctx, owner, key, op, presenceTime, keepTime)
 	switch {
 	case err != nil:
