@@ -12,6 +12,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	_ "github.com/caddyserver/caddy/v2/modules/filestorage"
+
+	"github.com/caddy-stepup/stepup/ciba/approval/redisstore/redistest"
 )
 
 // object is JSON.
@@ -227,6 +229,15 @@ func TestConfig_refuses(t *testing.T) {
 		{"remember without a policy", "a route with remember needs a policy", func(_, route object) { route["remember"] = "5m" }},
 		{"negative remember", "remember must not be negative", func(_, route object) { route["remember"] = -1 }},
 		{"negative hold", "hold must not be negative", func(_, route object) { route["hold"] = "-1s" }},
+		{"certificates without TLS", "certificates for Redis are for TLS: write rediss:// in its URLs", func(app, _ object) {
+			app["store"] = object{"module": "redis", "urls": []string{"redis://localhost"}, "ca_file": "/nowhere/ca.pem"}
+		}},
+		{"authorities that are not there", "reading the authorities for Redis: open /nowhere/ca.pem", func(app, _ object) {
+			app["store"] = object{"module": "redis", "urls": []string{"rediss://localhost"}, "ca_file": "/nowhere/ca.pem"}
+		}},
+		{"a certificate without its key", "a certificate for Redis and its key go together", func(app, _ object) {
+			app["store"] = object{"module": "redis", "urls": []string{"rediss://localhost"}, "cert_file": "/nowhere/cert.pem"}
+		}},
 		{"negative max_held", "max_held and max_bodies must be positive", func(app, _ object) { app["max_held"] = -1 }},
 		{"negative max_bodies", "max_held and max_bodies must be positive", func(app, _ object) { app["max_bodies"] = -1 }},
 		{"max_body above max_bodies", "max_body is more than all bodies together may have: raise max_bodies", func(app, route object) {
@@ -461,6 +472,29 @@ func TestApp_engineKeyChangesWithEverySetting(t *testing.T) {
 			t.Errorf("%s: has the engine of %s", name, other)
 		}
 		seen[got] = name
+	}
+}
+
+// A file of authorities that has been replaced means other servers.
+func TestRedisStore_readsItsAuthoritiesAgainAtReload(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	key := func() string {
+		t.Helper()
+		certs := redistest.NewCertificates(t)
+		content, err := os.ReadFile(certs.CAFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a, _ := provisionApp(t, func(app object) {
+			app["store"] = object{"module": "redis", "urls": []string{"rediss://a"}, "ca_file": file}
+		})
+		return a.engineKey
+	}
+	if key() == key() {
+		t.Error("the engine goes on with the authorities of before")
 	}
 }
 

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -74,6 +75,18 @@ type RedisStore struct {
 	// only when there is one URL; several without a MasterName mean a cluster.
 	Cluster bool `json:"cluster,omitempty"`
 
+	// CAFile names a file with the certificates, in PEM form, of the authorities
+	// that may vouch for the servers of rediss:// URLs. The default is the
+	// system's. It is read when a configuration is loaded. Placeholders are
+	// resolved.
+	CAFile string `json:"ca_file,omitempty"`
+
+	// CertFile and KeyFile name the certificate that is shown to servers of
+	// rediss:// URLs, and its key, in PEM form. They are read again for each
+	// connection. Placeholders are resolved.
+	CertFile string `json:"cert_file,omitempty"`
+	KeyFile  string `json:"key_file,omitempty"`
+
 	// Prefix is put before the names of all keys and of the channel. The
 	// default is "stepup:".
 	Prefix string `json:"prefix,omitempty"`
@@ -109,11 +122,14 @@ func (s *RedisStore) Provision(caddy.Context) error {
 	}{
 		{"sentinel_username", s.SentinelUsername, &s.options.SentinelUsername},
 		{"sentinel_password", s.SentinelPassword, &s.options.SentinelPassword},
+		{"ca_file", s.CAFile, &s.options.CAFile},
+		{"cert_file", s.CertFile, &s.options.CertFile},
+		{"key_file", s.KeyFile, &s.options.KeyFile},
 	} {
 		if f.value == "" {
 			continue
 		}
-		if s.MasterName == "" {
+		if s.MasterName == "" && strings.HasPrefix(f.name, "sentinel_") {
 			return fmt.Errorf("%s is for sentinels: it needs master_name", f.name)
 		}
 		var err error
@@ -121,12 +137,23 @@ func (s *RedisStore) Provision(caddy.Context) error {
 			return err
 		}
 	}
-	s.poolKey = poolKey("redis", strings.Join(s.options.URLs, " "), s.MasterName, s.options.SentinelUsername, s.options.SentinelPassword, fmt.Sprint(s.Cluster), s.Prefix)
 	opened, err := redisstore.Open(s.options)
 	if err != nil {
 		return err
 	}
-	return opened.Close()
+	if err := opened.Close(); err != nil {
+		return err
+	}
+	var authorities []byte
+	if s.options.CAFile != "" {
+		// Others in the same file are another configuration.
+		if authorities, err = os.ReadFile(s.options.CAFile); err != nil {
+			return fmt.Errorf("reading ca_file: %w", err)
+		}
+	}
+	s.poolKey = poolKey("redis", strings.Join(s.options.URLs, " "), s.MasterName, s.options.SentinelUsername, s.options.SentinelPassword, fmt.Sprint(s.Cluster), s.Prefix,
+		string(authorities), s.options.CertFile, s.options.KeyFile)
+	return nil
 }
 
 // Open implements [StoreModule].
@@ -142,6 +169,9 @@ func (s *RedisStore) PoolKey() string { return s.poolKey }
 //	    sentinel_username <name>
 //	    sentinel_password <password>
 //	    cluster
+//	    ca_file           <path>
+//	    cert_file         <path>
+//	    key_file          <path>
 //	    prefix            <prefix>
 //	}
 func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -162,6 +192,18 @@ func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 		case "sentinel_password":
 			if err := oneString(d, &s.SentinelPassword); err != nil {
+				return err
+			}
+		case "ca_file":
+			if err := oneString(d, &s.CAFile); err != nil {
+				return err
+			}
+		case "cert_file":
+			if err := oneString(d, &s.CertFile); err != nil {
+				return err
+			}
+		case "key_file":
+			if err := oneString(d, &s.KeyFile); err != nil {
 				return err
 			}
 		case "prefix":

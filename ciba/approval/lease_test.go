@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -192,6 +193,43 @@ func TestPoller_goesOnWhenTheStoreIsBack(t *testing.T) {
 			})
 		})
 	}
+}
+
+// partly is a store of whose queue a part is away.
+type partly struct {
+	approval.Store
+	away atomic.Bool
+}
+
+func (s *partly) Claim(ctx context.Context, limit int, lease time.Duration) ([]approval.Lease, time.Duration, error) {
+	leases, next, err := s.Store.Claim(ctx, limit, lease)
+	if err == nil && s.away.Load() {
+		err = approval.ErrIncomplete
+	}
+	return leases, next, err
+}
+
+func TestPoller_goesOnWithThePartOfTheQueueThatIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := &partly{Store: w.store}
+		store.away.Store(true)
+		e := w.engine(func(c *approval.Config) { c.Store = store })
+		a := begin(t, e, binding(e))
+		w.approve()
+		began := time.Now()
+		wait(t, e, a, approval.Approved)
+		if took := time.Since(began); took > 6*time.Second {
+			t.Errorf("the answer came after %v, want an interval and a little", took)
+		}
+		store.away.Store(false)
+		time.Sleep(time.Second)
+		for _, says := range []string{`"msg":"claiming polls: answers wait`, `"msg":"approval store is back"`} {
+			if n := strings.Count(w.log.String(), says); n != 1 {
+				t.Errorf("%d lines say %q, want 1", n, says)
+			}
+		}
+	})
 }
 
 // A start that is under way is not polled, not dropped, and not lost.

@@ -60,17 +60,17 @@ func (e *Engine) poller() {
 		asked := time.Now()
 		limit := min(free, claimLimit)
 		leases, next, err := e.store.Claim(e.run, limit, leaseTime)
-		if err != nil {
-			if !trouble && e.run.Err() == nil {
+		if (err != nil) != trouble && e.run.Err() == nil {
+			trouble = err != nil
+			if trouble {
 				e.logger.LogAttrs(e.run, slog.LevelError, "claiming polls: answers wait until the approval store is back", slog.Any("error", err))
+			} else {
+				e.logger.LogAttrs(e.run, slog.LevelInfo, "approval store is back")
 			}
-			trouble = true
+		}
+		if err != nil && !errors.Is(err, ErrIncomplete) {
 			_ = pause(e.run, time.Second)
 			continue
-		}
-		if trouble {
-			trouble = false
-			e.logger.LogAttrs(e.run, slog.LevelInfo, "approval store is back")
 		}
 		for _, l := range leases {
 			e.slots <- struct{}{}

@@ -161,6 +161,9 @@ var (
 	// ErrBusy says that another record holds the slot.
 	ErrBusy = errors.New("the person is being asked already")
 
+	// ErrIncomplete says that a part of the queue cannot be reached.
+	ErrIncomplete = errors.New("a part of the queue is away")
+
 	// ErrFull says that a store takes no more records.
 	ErrFull = errors.New("store is full")
 )
@@ -175,7 +178,7 @@ var (
 // Every method is atomic and safe for concurrent use. A method whose answer
 // was lost may be called again with the same arguments: it then has no
 // further effect and reports success (Create and Change recognise the ID and
-// the Op).
+// the Op). An Unpark does not: nobody can tell whose it was then.
 //
 // A record whose state has outlasted its time reads as ended, in every method,
 // whether or not anybody has written that down: Starting as Failed with
@@ -236,7 +239,8 @@ type Store interface {
 	// Claim takes at most limit approvals that are due, each under a lease of
 	// the given length, in the order in which they are due. It also returns
 	// how long it is until the next one is due: 0 when there are more due now,
-	// and a negative duration when the queue is empty.
+	// and a negative duration when the queue is empty. A store that reaches
+	// only a part of its queue returns what is there, with ErrIncomplete.
 	Claim(ctx context.Context, limit int, lease time.Duration) ([]Lease, time.Duration, error)
 
 	// Extend moves the end of a lease to so long from now: to go on working

@@ -2,8 +2,10 @@ package redisstore
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -16,8 +18,9 @@ import (
 // channel is where changes are published.
 func (s *Store) channel() string { return s.prefix + "news" }
 
-// Signs of life of a feed, in units of Store.health: a feed that is quiet for
-// so long is reported as lost, and one that stays so is taken for dead.
+// Signs of life of a feed, in units of Store.health: one for which nothing has
+// been heard for so long is reported as lost, and one that stays so is taken
+// for dead.
 const (
 	quietHealths = 2
 	deadHealths  = 12
@@ -29,7 +32,7 @@ var errSilent = errors.New("no sign of life of Redis")
 // Listen implements [approval.Store]. It returns when the connection has
 // failed, or when nothing has been heard over it for a few seconds.
 func (s *Store) Listen(ctx context.Context, f func(approval.News)) error {
-	err := (&feed{store: s, tell: f}).run(ctx)
+	err := (&feed{store: s, own: s.channel() + ":" + rand.Text(), tell: f, begins: true}).run(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -37,31 +40,40 @@ func (s *Store) Listen(ctx context.Context, f func(approval.News)) error {
 }
 
 // feed is one connection on which news come.
+//
+// Its signs of life are messages that it publishes itself, the way that calls
+// go: a server that has been replaced without knowing it still answers to who
+// has subscribed there, but what calls change is news elsewhere.
 type feed struct {
 	store *Store
+	own   string // the channel of its signs of life
 
 	mu    sync.Mutex // held while telling
 	tell  func(approval.News)
-	heard time.Time // the last sign of life
+	begun time.Time // of what signs of life count from
+	heard time.Time // when the last one that came had been sent
 	up    bool      // what was told last
+
+	begins bool // nothing has been told yet
 }
 
 // run hands on the messages, until the connection fails.
 func (f *feed) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	f.heard = time.Now()
-	sub := f.store.client.Subscribe(ctx, f.store.channel())
+	f.begun = time.Now()
+	f.heard = f.begun
+	sub := f.store.client.Subscribe(ctx, f.store.channel(), f.own)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer f.lost()
 	defer cancel(nil)
-	wg.Go(func() { f.ping(ctx, sub) })
 	wg.Go(func() { f.watch(ctx, cancel) })
 	wg.Go(func() {
 		<-ctx.Done() // lets go also of a connection that is just being made
 		_ = sub.Close()
 	})
+	beating := false
 	for {
 		message, err := sub.Receive(ctx)
 		if err != nil {
@@ -74,31 +86,51 @@ func (f *feed) run(ctx context.Context) error {
 		case *redis.Subscription:
 			// Also go-redis's own, should it have connected again unasked.
 			f.lost()
-			f.alive("")
+			if !beating && m.Count == 2 { // to both
+				beating = true
+				wg.Go(func() { f.beat(ctx) })
+			}
 		case *redis.Message:
-			f.alive(m.Payload)
-		default:
-			f.alive("")
+			if m.Channel == f.own {
+				f.alive(m.Payload)
+			} else {
+				f.news(m.Payload)
+			}
 		}
 	}
 }
 
-// alive notes a sign of life, and hands on the news that it brought: the ID of
-// an approval that has changed and, behind a space, the Op of the Spend if it
-// was one.
-func (f *feed) alive(message string) {
+// news hands on a message: the ID of an approval that has changed and, behind
+// a space, the Op of the Spend if it was one. The first Gap is to come before.
+func (f *feed) news(message string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.heard = time.Now()
-	if !f.up {
-		f.up = true
+	if f.begins || message == "" {
+		return
+	}
+	id, use, _ := strings.Cut(message, " ")
+	f.tell(approval.News{ID: id, Use: use})
+}
+
+// alive notes a sign of life. It says when it was sent: what comes late is as
+// old as that.
+func (f *feed) alive(sent string) {
+	n, err := strconv.ParseInt(sent, 10, 64)
+	if err != nil {
+		return // somebody else's
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.heard = f.begun.Add(time.Duration(n))
+	if !f.up && !f.quiet() {
+		f.up, f.begins = true, false
 		f.tell(approval.News{Gap: true})
 	}
-	if message != "" {
-		id, use, _ := strings.Cut(message, " ")
-		f.tell(approval.News{ID: id, Use: use})
-	}
 }
+
+// quiet tells whether nothing has been heard for too long. It is called with
+// mu held.
+func (f *feed) quiet() bool { return time.Since(f.heard) > quietHealths*f.store.health }
 
 // lost says that the feed is not up, unless it has been said.
 func (f *feed) lost() {
@@ -110,11 +142,15 @@ func (f *feed) lost() {
 	}
 }
 
-// ping asks for signs of life.
-func (f *feed) ping(ctx context.Context, sub *redis.PubSub) {
+// beat sends signs of life. Those that do not arrive are missed by watch; one
+// that takes longer to send would be too late.
+func (f *feed) beat(ctx context.Context) {
 	tick := time.NewTicker(f.store.health)
 	defer tick.Stop()
-	for sub.Ping(ctx) == nil {
+	for {
+		within, cancel := context.WithTimeout(ctx, quietHealths*f.store.health)
+		f.store.client.Publish(within, f.own, int64(time.Since(f.begun)))
+		cancel()
 		select {
 		case <-ctx.Done():
 			return
@@ -135,9 +171,9 @@ func (f *feed) watch(ctx context.Context, dead context.CancelCauseFunc) {
 		case <-tick.C:
 		}
 		f.mu.Lock()
-		silence := time.Since(f.heard)
+		quiet, silence := f.quiet(), time.Since(f.heard)
 		f.mu.Unlock()
-		if silence > quietHealths*f.store.health {
+		if quiet {
 			f.lost()
 		}
 		if silence > deadHealths*f.store.health {

@@ -1,7 +1,6 @@
 package redisstore
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/url"
@@ -33,6 +32,16 @@ type Options struct {
 	// Username and Password are never sent to them.
 	SentinelUsername, SentinelPassword string
 
+	// CAFile has the certificates, in PEM form, of the authorities that may
+	// vouch for the servers of rediss:// URLs, Sentinels among them. Without
+	// it, these are the system's. It is read by Open.
+	CAFile string
+
+	// CertFile and KeyFile have the certificate that is shown to servers of
+	// rediss:// URLs, and its key, in PEM form. They are read again for each
+	// connection, so that a certificate can be replaced before it expires.
+	CertFile, KeyFile string
+
 	// Prefix and Timeout are those of [Config].
 	Prefix  string
 	Timeout time.Duration
@@ -49,7 +58,7 @@ func Open(o Options) (*Store, error) {
 	// go-redis writes trouble to the standard error by itself, line by line for
 	// every attempt; it comes back as errors as well, and those are logged.
 	logging.Disable()
-	client := redis.NewUniversalClient(u)
+	client := newClient(u)
 	s, err := New(Config{Client: client, Prefix: o.Prefix, Timeout: o.Timeout})
 	if err != nil {
 		return nil, errors.Join(err, client.Close())
@@ -58,10 +67,31 @@ func Open(o Options) (*Store, error) {
 	return s, nil
 }
 
+// reloadTime is how long a client of a Cluster goes by what it knows of it.
+// go-redis learns of slots that have moved from their old owners; of those
+// whose owner has died it would hear after a minute.
+const reloadTime = time.Second
+
+// newClient makes the client that options are for.
+func newClient(u *redis.UniversalOptions) redis.UniversalClient {
+	if u.MasterName == "" && (u.IsClusterMode || len(u.Addrs) > 1) {
+		c := u.Cluster()
+		c.ClusterStateReloadInterval = reloadTime
+		// A node that does not let itself be reached is not waited for: there
+		// are others to ask who has its slots now.
+		c.DialerRetries = 1
+		return redis.NewClusterClient(c)
+	}
+	return redis.NewUniversalClient(u)
+}
+
 // universal translates the options for go-redis.
 func (o Options) universal() (*redis.UniversalOptions, error) {
 	if len(o.URLs) == 0 {
 		return nil, errors.New("a URL of Redis is required")
+	}
+	if o.Timeout == 0 {
+		o.Timeout = defaultTimeout
 	}
 	if o.Cluster && o.MasterName != "" {
 		return nil, errors.New("a Redis Cluster has no Sentinels: set either Cluster or MasterName")
@@ -74,8 +104,11 @@ func (o Options) universal() (*redis.UniversalOptions, error) {
 		MasterName:       o.MasterName,
 		IsClusterMode:    o.Cluster,
 
-		// Without it, go-redis does not look at deadlines.
+		// Without it, go-redis does not look at deadlines. The timeouts bound
+		// what it does in the background.
 		ContextTimeoutEnabled: true,
+		DialTimeout:           o.Timeout,
+		ReadTimeout:           o.Timeout,
 		// Both send commands on connecting that Redis before 7.2 refuses.
 		DisableIdentity:          true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
@@ -103,10 +136,17 @@ func (o Options) universal() (*redis.UniversalOptions, error) {
 	if u.DB != 0 && u.MasterName == "" && (u.IsClusterMode || len(u.Addrs) > 1) {
 		return nil, errors.New("a Redis Cluster has no databases: leave the number out of the URL")
 	}
-	if first.TLSConfig != nil {
-		// No ServerName: each connection has its own host to check.
-		u.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	if first.TLSConfig == nil {
+		if o.CAFile != "" || o.CertFile != "" || o.KeyFile != "" {
+			return nil, errors.New("certificates for Redis are for TLS: write rediss:// in its URLs")
+		}
+		return u, nil
 	}
+	config, err := o.tls()
+	if err != nil {
+		return nil, err
+	}
+	u.TLSConfig = config
 	return u, nil
 }
 

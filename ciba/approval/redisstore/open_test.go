@@ -40,6 +40,13 @@ func TestOpen_refusesWhatItCannotMean(t *testing.T) {
 		"cluster with sentinels":  {URLs: []string{"redis://one"}, Cluster: true, MasterName: "main"},
 		"braces in the prefix":    {URLs: []string{"redis://one"}, Prefix: "a{b}"},
 		"negative timeout":        {URLs: []string{"redis://one"}, Timeout: -1},
+		"an authority, no TLS":    {URLs: []string{"redis://one"}, CAFile: "testdata/none.pem"},
+		"a certificate, no TLS":   {URLs: []string{"redis://one"}, CertFile: "cert.pem", KeyFile: "key.pem"},
+		"no authority there":      {URLs: []string{"rediss://one"}, CAFile: "testdata/none.pem"},
+		"no authority in it":      {URLs: []string{"rediss://one"}, CAFile: "open_test.go"},
+		"no certificate there":    {URLs: []string{"rediss://one"}, CertFile: "cert.pem", KeyFile: "key.pem"},
+		"a certificate alone":     {URLs: []string{"rediss://one"}, CertFile: "cert.pem"},
+		"a key alone":             {URLs: []string{"rediss://one"}, KeyFile: "key.pem"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := redisstore.Open(o)

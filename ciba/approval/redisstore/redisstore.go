@@ -8,10 +8,10 @@
 //
 // Redis must not evict keys (maxmemory-policy noeviction): when it is full, the
 // store says so. What Redis loses in a failover is lost: an approval ends as
-// unknown, never as granted, since only the engine can make an Outcome. A
-// one-time approval is at most once as long as Redis does not forget that it
-// was spent; appendonly with appendfsync always, and min-replicas-to-write,
-// are the ways to make it remember.
+// unknown, never as granted, since only the engine can make an Outcome. That a
+// one-time approval was spent is remembered by the engines as well; appendonly
+// with appendfsync always, and min-replicas-to-write, are the ways to make
+// Redis remember it also when all of them were restarted.
 package redisstore
 
 import (
@@ -30,7 +30,9 @@ import (
 // Config configures a Store on a client that the caller has.
 type Config struct {
 	// Client is the connection to Redis. Its ContextTimeoutEnabled must be
-	// set, or Timeout has no effect, and it must not read from replicas.
+	// set, or Timeout has no effect, and it must not read from replicas. A
+	// client of a Cluster needs a short ClusterStateReloadInterval: for so long
+	// it may miss that a replica has taken over.
 	Client redis.UniversalClient
 
 	// Prefix begins every key and the channel of the news, "stepup:" by
@@ -42,6 +44,9 @@ type Config struct {
 	Timeout time.Duration
 }
 
+// defaultTimeout is that of calls.
+const defaultTimeout = 2 * time.Second
+
 // Store is an [approval.Store] in Redis.
 type Store struct {
 	client  redis.UniversalClient
@@ -49,10 +54,11 @@ type Store struct {
 	prefix  string
 	timeout time.Duration
 	health  time.Duration // how often the feed is asked for a sign of life
+	absent  absence       // shards of the queue that are away
 }
 
-// New returns a store on a client, which remains the caller's to close. It
-// does not connect.
+// New returns a store on a client, which remains the caller's to close, after
+// the store. It does not connect.
 func New(c Config) (*Store, error) {
 	if c.Client == nil {
 		return nil, errors.New("a Redis client is required")
@@ -67,13 +73,21 @@ func New(c Config) (*Store, error) {
 		return nil, errors.New("the timeout of calls to Redis must not be negative")
 	}
 	if c.Timeout == 0 {
-		c.Timeout = 2 * time.Second
+		c.Timeout = defaultTimeout
 	}
-	return &Store{client: c.Client, prefix: c.Prefix, timeout: c.Timeout, health: 300 * time.Millisecond}, nil
+	s := &Store{client: c.Client, prefix: c.Prefix, timeout: c.Timeout, health: 300 * time.Millisecond}
+	s.absent.life, s.absent.end = context.WithCancel(context.Background())
+	s.absent.probe = func(ctx context.Context, shard int) error {
+		_, err := s.run(ctx, peekScript, s.shard(shard)[:1], 0)
+		return err
+	}
+	return s, nil
 }
 
-// Close implements [approval.Store]. It closes the client if [Open] made it.
+// Close implements [approval.Store]. It ends what runs in the background, and
+// closes the client if [Open] made it.
 func (s *Store) Close() error {
+	s.absent.close()
 	if !s.owned {
 		return nil
 	}
@@ -87,11 +101,31 @@ var clockLua string
 func (s *Store) run(ctx context.Context, script *redis.Script, keys []string, args ...any) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	answer, err := script.Run(ctx, s.client, keys, args...).Result()
+	answer, err := s.runWhileMoving(ctx, script, keys, args...).Result()
 	if redis.IsOOMError(err) {
 		return nil, fmt.Errorf("%w: %w", approval.ErrFull, err)
 	}
 	return answer, err
+}
+
+// movingTime is the pause between two tries while a slot moves.
+const movingTime = 20 * time.Millisecond
+
+// runWhileMoving runs a script. While a slot of a Cluster moves from one server
+// to another, no script can run on keys of it of which one is not there; that
+// is over in a moment.
+func (s *Store) runWhileMoving(ctx context.Context, script *redis.Script, keys []string, args ...any) *redis.Cmd {
+	for {
+		cmd := script.Run(ctx, s.client, keys, args...)
+		if !redis.IsTryAgainError(cmd.Err()) {
+			return cmd
+		}
+		select {
+		case <-time.After(movingTime):
+		case <-ctx.Done():
+			return cmd
+		}
+	}
 }
 
 // micros is a duration in the unit in which the scripts count, rounded up so

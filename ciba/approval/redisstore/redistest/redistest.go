@@ -1,6 +1,7 @@
 // Package redistest runs real Redis servers for tests, like net/http/httptest
-// does for HTTP. They listen on loopback addresses, persist nothing, and end
-// with the test.
+// does for HTTP: one server, Sentinel or Cluster, with or without TLS, and the
+// faults that they have. They listen on loopback addresses and end with the
+// test.
 //
 // It needs redis-server, version 7 or later, in PATH. Without it a test is
 // skipped, unless the environment says CI=true or REQUIRE_REDIS=1: then it
@@ -9,86 +10,48 @@ package redistest
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// patience bounds the wait for a server or a cluster to be ready.
+// patience bounds the wait for servers to be ready.
 const patience = 20 * time.Second
 
 // Server is a running Redis.
 type Server struct {
-	// Addr is its host:port, URL the same as redis://host:port.
+	// Addr is its host:port, URL the same as redis://host:port, or rediss://
+	// where it speaks TLS.
 	Addr, URL string
 
-	bus  int // port of the cluster bus, 0 if it is not in a cluster
-	stop func()
+	port    int
+	certs   *Certificates // nil without TLS
+	binary  string
+	args    []string
+	dir     string
+	control *redis.Client // of the server's own
+	*process
 }
 
-// Stop ends the server at once, as a crash would. It may be called twice; the
-// end of the test calls it in any case.
-func (s *Server) Stop() { s.stop() }
-
-// Client returns a client of this server alone; the test's end closes it.
-func (s *Server) Client(t testing.TB) *redis.Client {
-	t.Helper()
-	c := redis.NewClient(&redis.Options{Addr: s.Addr, ContextTimeoutEnabled: true})
-	t.Cleanup(func() { _ = c.Close() })
-	return c
-}
-
-// Start runs a single server. Arguments are added to its command line.
+// Start runs a single server. Arguments are added to its command line. All data
+// lives through [Server.Stop] and [Server.Restart] with "--appendonly", "yes",
+// "--appendfsync", "always"; without them, the server goes back to what it was
+// at the last [Server.Save], or is empty.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	return start(t, 0, args)
+	return (*Certificates)(nil).Start(t, args...)
 }
 
-// StartCluster runs a Redis Cluster of three primaries without replicas.
-func StartCluster(t testing.TB) []*Server {
-	t.Helper()
-	nodes := make([]*Server, 3)
-	for i := range nodes {
-		bus := freePort(t)
-		nodes[i] = start(t, bus, []string{
-			"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus), "--cluster-node-timeout", "5000",
-		})
-	}
-	const slots = 16384
-	for i, node := range nodes {
-		c := node.Client(t)
-		do(t, c, "cluster", "set-config-epoch", i+1)
-		do(t, c, "cluster", "addslotsrange", slots*i/len(nodes), slots*(i+1)/len(nodes)-1)
-		host, port, _ := net.SplitHostPort(nodes[0].Addr)
-		do(t, c, "cluster", "meet", host, port, nodes[0].bus)
-	}
-	for _, node := range nodes {
-		c := node.Client(t)
-		await(t, "the cluster", func(ctx context.Context) error {
-			info, err := c.ClusterInfo(ctx).Result()
-			if err != nil {
-				return err
-			}
-			for _, want := range []string{"cluster_state:ok", "cluster_slots_ok:16384", "cluster_size:3"} {
-				if !strings.Contains(info, want) {
-					return fmt.Errorf("%s is not there yet", want)
-				}
-			}
-			return nil
-		})
-	}
-	return nodes
-}
-
-// start runs a server, in a cluster if bus is not 0.
-func start(t testing.TB, bus int, args []string) *Server {
+// newServer is a server that does not run yet.
+func newServer(t testing.TB, certs *Certificates, args ...string) *Server {
 	t.Helper()
 	binary, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -97,51 +60,71 @@ func start(t testing.TB, bus int, args []string) *Server {
 		}
 		t.Skip("redis-server is not in PATH")
 	}
-	port := freePort(t)
-	s := &Server{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), bus: bus}
-	s.URL = "redis://" + s.Addr
-
-	cmd := exec.Command(binary, append([]string{
-		"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", t.TempDir(),
-		"--save", "", "--appendonly", "no", "--daemonize", "no", "--loglevel", "warning",
-	}, args...)...)
-	var output strings.Builder
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("starting redis-server: %v", err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(ended)
-	}()
-	s.stop = func() {
-		_ = cmd.Process.Kill()
-		<-ended
-	}
-	t.Cleanup(s.stop)
-
-	c := s.Client(t)
-	await(t, "redis-server", func(ctx context.Context) error {
-		select {
-		case <-ended:
-			t.Fatalf("redis-server ended early: %s", output.String())
-		default:
-		}
-		return c.Ping(ctx).Err()
-	})
+	s := &Server{port: freePort(t), certs: certs, binary: binary, dir: t.TempDir()}
+	s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port))
+	s.URL = certs.scheme() + "://" + s.Addr
+	s.args = slices.Concat(certs.args(s.port), []string{
+		"--bind", "127.0.0.1", "--dir", s.dir, "--daemonize", "no", "--loglevel", "warning",
+	}, args)
+	s.control = s.Client(t)
 	return s
 }
 
-// freePort finds a port that nobody listens on.
+// Restart starts a server again that was stopped, where it was and with what
+// it has on disk.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	await(t, "redis-server", func(ctx context.Context) error {
+		if s.process == nil || s.ended() {
+			// Again and again: after a stop, somebody may have the port for a
+			// moment.
+			p, err := run(t, s.binary, s.args)
+			if err != nil {
+				return err
+			}
+			s.process = p
+		}
+		err := s.control.Ping(ctx).Err()
+		if redis.IsAuthError(err) {
+			err = nil // it is there
+		}
+		if err != nil && s.ended() {
+			err = errors.New(s.output.String())
+		}
+		return err
+	})
+}
+
+// Save writes what the server has to its disk.
+func (s *Server) Save(t testing.TB) {
+	t.Helper()
+	do(t, s.control, "save")
+}
+
+// Client returns a client of this server alone; the test's end closes it.
+func (s *Server) Client(t testing.TB) *redis.Client {
+	t.Helper()
+	c := redis.NewClient(&redis.Options{
+		Addr: s.Addr, TLSConfig: s.certs.config(t), ContextTimeoutEnabled: true, MaxRetries: -1,
+	})
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// freePort finds a port that nobody listens on. It is not one that the system
+// takes for outgoing connections, so that it is still free later on.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("looking for a free port: %v", err)
+	for range 100 {
+		port := 10_000 + rand.N(20_000)
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			_ = l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("there is no free port")
+	return 0
 }
 
 // await tries again until ready returns nil.
