@@ -4,7 +4,7 @@ FUZZTIME ?= 60s
 # Caddy's own builds leave out these databases of its ACME server.
 TAGS := nobadger,nomysql,nopgx
 
-.PHONY: build test fuzz demo fmt
+.PHONY: build test fuzz bench demo fmt
 
 # Build ./caddy through xcaddy, as xcaddy.json says.
 build:
@@ -19,6 +19,11 @@ test:
 # Run each fuzz target for FUZZTIME.
 fuzz:
 	.ci/fuzz $(TAGS) $(FUZZTIME)
+
+# Measure what docs/performance.md quotes, on a quiet machine; it takes about 20
+# minutes. BENCH has flags and names of parts: BENCH='-quick load' for a look.
+bench:
+	go run -tags=$(TAGS) ./cmd/bench $(BENCH)
 
 # Gate, broker with a phone page, and an old application, in one process.
 demo:

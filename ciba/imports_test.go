@@ -34,9 +34,12 @@ var houseRules = map[string][]string{
 	},
 	"caddymodule/page": {"golang.org/x/text"},
 	"caddymodule/text": {"golang.org/x/text"},
-	"cmd/build":        {"github.com/caddyserver/xcaddy"},
-	"cmd/caddy":        {"caddymodule", "github.com/caddyserver/caddy/v2"},
-	"cmd/demo":         {"caddymodule", "ciba/cibatest", "github.com/caddyserver/caddy/v2"},
+	"cmd/bench": {
+		"caddymodule", "ciba/cibatest", "github.com/caddyserver/caddy/v2", "github.com/redis/go-redis/v9", "golang.org/x/sync",
+	},
+	"cmd/build": {"github.com/caddyserver/xcaddy"},
+	"cmd/caddy": {"caddymodule", "github.com/caddyserver/caddy/v2"},
+	"cmd/demo":  {"caddymodule", "ciba/cibatest", "github.com/caddyserver/caddy/v2"},
 }
 
 // notInDomain are packages of the standard library that the domain does
