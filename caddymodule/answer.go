@@ -377,14 +377,18 @@ func (v *visit) park(a approval.Approval) bool {
 func (v *visit) tell(a approval.Approval) *passage {
 	// Without a seat, the answer is what is known: the client asks again.
 	if a.State.Waiting() && v.statusWait > 0 && v.sit() {
-		waited, err := v.await(a, v.statusWait)
-		switch {
-		case errors.Is(err, approval.ErrNotFound):
-			return v.refuse(problemGone)
-		case err != nil:
-			return v.trouble(err)
-		}
-		a = waited
+		return v.await(a, v.statusWait, (*visit).tellNow)
+	}
+	return v.tellNow(a, nil)
+}
+
+// tellNow answers with the state as it is.
+func (v *visit) tellNow(a approval.Approval, err error) *passage {
+	switch {
+	case errors.Is(err, approval.ErrNotFound):
+		return v.refuse(problemGone)
+	case err != nil:
+		return v.trouble(err)
 	}
 	if p, own := problemOf(a); !own && a.Reason == approval.ReasonUnknownUser {
 		return v.refuse(p)

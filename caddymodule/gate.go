@@ -40,13 +40,31 @@ type visit struct {
 	// What the request takes of this process's memory.
 	seated bool  // it may be held
 	taken  int64 // bytes of its body
+
+	// What the request is held for, until when, and what is to be done then.
+	awaited approval.Approval
+	until   time.Time
+	then    func(*visit, approval.Approval, error) *passage
 }
 
-// gate returns the passage of a request that is approved. Otherwise it has
+// pass returns the passage of a request that is approved. Otherwise it has
 // answered the request, and returns nil.
-func (h *Handler) gate(w http.ResponseWriter, r *http.Request) (p *passage) {
+func (h *Handler) pass(w http.ResponseWriter, r *http.Request) (p *passage) {
 	v := &visit{Handler: h, w: w, r: r, signals: takeSignals(r)}
 	defer func() { v.leave(p) }()
+	p = v.gate()
+	if v.then != nil {
+		// Here, and not further in, because a request that is held should not
+		// keep the stack that it took to get there.
+		a, err := v.engine.Wait(r.Context(), v.awaited, time.Until(v.until))
+		p = v.then(v, a, err)
+	}
+	return p
+}
+
+// gate does what can be done with a request without waiting.
+func (v *visit) gate() *passage {
+	r := v.r
 	switch {
 	case r.Method == http.MethodConnect:
 		return v.refuse(problemMethod)
@@ -58,12 +76,11 @@ func (h *Handler) gate(w http.ResponseWriter, r *http.Request) (p *passage) {
 		return v.refuse(problemPrefetch)
 	}
 
-	engine, err := h.app.hold()
+	engine, err := v.app.hold()
 	if err != nil {
-		h.logger.Error("opening the approval store", zap.Error(err))
+		v.logger.Error("opening the approval store", zap.Error(err))
 		return v.refuse(problemUnavailable)
 	}
-	defer h.app.release()
 	v.engine = engine.Engine
 	session, had := takeSession(v.engine, r, v.signals.session)
 	if !had {
@@ -258,11 +275,19 @@ func (v *visit) byRequest() *passage {
 		if !v.sit() {
 			return v.trouble(errNoSeat)
 		}
-		if a, err = v.holdOpen(a); err != nil {
-			return v.trouble(err)
-		}
+		return v.await(a, v.holdTime(), (*visit).conclude)
+	}
+	return v.conclude(a, nil)
+}
+
+// conclude answers a request that has waited for its approval as it may, or
+// lets it pass.
+func (v *visit) conclude(a approval.Approval, err error) *passage {
+	if err != nil {
+		return v.trouble(err)
 	}
 	if a.State == approval.Approved {
+		var p *passage
 		p, a, err = v.useWithin(heldPatience)
 		switch {
 		case p != nil:
@@ -385,39 +410,28 @@ func (v *visit) mode() string {
 	return v.Respond
 }
 
-// holdOpen waits for the person's answer with the request held open.
-func (v *visit) holdOpen(a approval.Approval) (approval.Approval, error) {
-	end := time.Now().Add(maxHold)
+// holdTime is how long the request may be held.
+func (v *visit) holdTime() time.Duration {
+	hold := maxHold
 	if v.Hold > 0 {
-		end = time.Now().Add(time.Duration(v.Hold))
+		hold = time.Duration(v.Hold)
 	}
 	if v.wait >= 0 {
-		end = time.Now().Add(min(v.wait, time.Until(end)))
+		hold = min(hold, v.wait)
 	}
-	// More than once, where the wait began before it was known how long the
-	// approval lives.
-	for a.State.Waiting() && time.Until(end) > 0 && exiting().Err() == nil {
-		var err error
-		if a, err = v.await(a, min(a.Left, time.Until(end))); err != nil {
-			return a, err
-		}
-	}
-	return a, nil
+	return hold
 }
 
 // maxHold is longer than any approval waits for its answer.
 const maxHold = 25 * time.Hour
 
-// await waits for the person's answer, but not beyond the end of this process.
-func (v *visit) await(a approval.Approval, atMost time.Duration) (approval.Approval, error) {
-	ctx, cancel := context.WithCancel(v.r.Context())
-	defer cancel()
-	defer context.AfterFunc(exiting(), cancel)()
-	waited, err := v.engine.Wait(ctx, a, atMost)
-	if errors.Is(err, context.Canceled) && v.r.Context().Err() == nil {
-		return a, nil
-	}
-	return waited, err
+// await has the request held until the person has answered, the time is over or
+// the process is about to end. It returns nil; what is to be done then returns
+// the passage.
+func (v *visit) await(a approval.Approval, atMost time.Duration, then func(*visit, approval.Approval, error) *passage) *passage {
+	dismissAtExit()
+	v.awaited, v.until, v.then = a, time.Now().Add(atMost), then
+	return nil
 }
 
 // trouble answers what went wrong before there was an approval to speak of.

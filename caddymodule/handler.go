@@ -230,7 +230,7 @@ var actions = map[string]string{
 
 // ServeHTTP passes the request on if it is approved, and answers it otherwise.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	passage := h.gate(w, r)
+	passage := h.pass(w, r)
 	if passage == nil {
 		return nil
 	}

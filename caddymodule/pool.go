@@ -87,21 +87,22 @@ func releaseEngine(key string) error {
 	return err
 }
 
-// exiting returns a context that ends when Caddy is about to exit. Caddy's HTTP
-// app waits for the requests under way before other apps hear of it, so
-// somebody has to look: one goroutine, from the first request that is held to
-// the end of the process.
-var exiting = sync.OnceValue(func() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
+// dismissAtExit makes the engines dismiss who waits when Caddy is about to exit.
+// Caddy's HTTP app waits for the requests under way before other apps hear of
+// it, so somebody has to look: one goroutine, from the first request that is
+// held to the end of the process.
+var dismissAtExit = sync.OnceFunc(func() {
 	go func() {
-		defer cancel()
 		for range time.Tick(250 * time.Millisecond) {
 			if caddy.Exiting() {
+				engines.Range(func(_, e any) bool {
+					e.(*engine).Dismiss()
+					return true
+				})
 				return
 			}
 		}
 	}()
-	return ctx
 })
 
 // relay is a log handler that passes everything on to the one of the newest

@@ -50,6 +50,9 @@ func (v *visit) take(n int64) bool {
 
 // leave gives back what the request has taken. A passage takes the body along.
 func (v *visit) leave(p *passage) {
+	if v.engine != nil {
+		v.app.release()
+	}
 	if v.seated {
 		inUse.held.Add(-1)
 	}

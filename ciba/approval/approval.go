@@ -30,7 +30,7 @@ type Approval struct {
 	// Interval is how often the provider may be asked.
 	Interval time.Duration
 
-	record Record
+	slot Tag // what the record has
 }
 
 // Grant is the proof that a request may pass: approved, verified, unused.
@@ -110,51 +110,73 @@ func (e *Engine) FindHandle(ctx context.Context, s Session, uuid, handle string)
 }
 
 // Wait returns when the person has answered, or it is over otherwise, or after
-// at most the given time, with the approval as it then is. Trouble with the
-// store is waited out; only when it lasts to the end it is returned.
+// at most the given time, or when the engine dismisses who waits, with the
+// approval as it then is. Trouble with the store is waited out; only when it
+// lasts to the end, or longer than the approval's state, it is returned.
 func (e *Engine) Wait(ctx context.Context, a Approval, atMost time.Duration) (Approval, error) {
 	news := e.waiters.add(a.ID)
 	defer e.waiters.remove(a.ID, news)
-	end := time.NewTimer(atMost)
-	defer end.Stop()
-	again := time.NewTimer(0)
-	defer again.Stop()
+	end := time.Now().Add(atMost)
+	lapses := time.Now().Add(a.Left)
+	next := time.NewTimer(0)
+	defer next.Stop()
 	var trouble error
 	for {
 		select {
 		case <-ctx.Done():
 			return a, ctx.Err()
-		case <-end.C:
-			return a, trouble
 		case <-e.run.Done():
 			return a, trouble
+		case <-e.dismissed:
+			return a, trouble
 		case <-news:
-		case <-again.C:
+		case <-next.C:
 		}
-		rec, err := e.store.Touch(ctx, a.Owner, a.Key, presenceTime)
+		if atMost > 0 && !time.Now().Before(end) {
+			return a, trouble
+		}
+		pause, err := e.look(ctx, &a)
 		switch {
-		case errors.Is(err, ErrNotFound) || err == nil && rec.ID != a.ID:
-			return a, ErrNotFound
-		case err != nil:
-			trouble = storeError("reading an approval", err)
-			again.Reset(time.Second)
-			continue
-		}
-		a, trouble = e.view(rec), nil
-		if !a.State.Waiting() {
+		case errors.Is(err, ErrNotFound):
+			return a, err
+		case err == nil && !a.State.Waiting():
 			return a, nil
+		case atMost <= 0 || err != nil && time.Now().After(lapses):
+			return a, err
+		case err == nil:
+			lapses = time.Now().Add(a.Left)
 		}
-		// A state that lapses makes no news.
-		again.Reset(min(rereadTime, max(rec.Left, time.Millisecond)))
+		trouble = err
+		next.Reset(max(0, min(pause, time.Until(end))))
 	}
 }
+
+// look reads again what an approval has become, for somebody who waits, and
+// tells how long to go by that. What is not found or has been replaced is left
+// as it was. It is apart from Wait so that thousands can wait on small stacks.
+func (e *Engine) look(ctx context.Context, a *Approval) (time.Duration, error) {
+	rec, err := e.store.Touch(ctx, a.Owner, a.Key, presenceTime)
+	switch {
+	case errors.Is(err, ErrNotFound) || err == nil && rec.ID != a.ID:
+		return 0, ErrNotFound
+	case err != nil:
+		return time.Second, storeError("reading an approval", err)
+	}
+	*a = e.view(rec)
+	// A state that lapses makes no news.
+	return min(rereadTime, max(rec.Left, time.Millisecond)), nil
+}
+
+// Dismiss lets go of all who wait, now and from now on: the process is about to
+// end. The approvals stay as they are.
+func (e *Engine) Dismiss() { e.dismiss() }
 
 // Use lets a request pass if there is a good approval for its binding. A
 // one-time approval is spent by it, once, over all gateways; whatever happens
 // to the request afterwards, it stays spent.
 //
 // It returns [ErrNotFound] where there is no approval, and [ErrNotApproved]
-// with the approval where that is not good, or not any more.
+// where that is not good, or not any more; only then the approval is returned.
 func (e *Engine) Use(ctx context.Context, b Binding) (Grant, Approval, error) {
 	return e.UseWithin(ctx, b, 0)
 }
@@ -202,7 +224,7 @@ func (e *Engine) spend(ctx context.Context, owner Tag, key Key, op string) (Gran
 		return Grant{}, e.unproven(rec), err
 	}
 	e.logger.LogAttrs(ctx, slog.LevelInfo, "approval used", slog.String("approval_id", rec.ID))
-	return g, e.view(rec), nil
+	return g, Approval{}, nil
 }
 
 // unproven is an approval that the store holds for granted, and no gateway has
@@ -231,7 +253,7 @@ func (e *Engine) grant(ctx context.Context, rec Record) (Grant, error) {
 
 // view is a record as a caller may see it.
 func (e *Engine) view(rec Record) Approval {
-	a := Approval{Ref: rec.Ref, State: rec.State, Reason: rec.Reason, Left: rec.Left, Interval: rec.Interval, record: rec}
+	a := Approval{Ref: rec.Ref, State: rec.State, Reason: rec.Reason, Left: rec.Left, Interval: rec.Interval, slot: rec.Slot}
 	var p plan
 	if err := openJSON(e.keys.seal, rec.Ref, planField, rec.Plan, &p); err != nil {
 		if rec.State.Live() {

@@ -12,9 +12,10 @@ import (
 // Cancel calls an approval off, here and, in the background, at the provider.
 // It returns the approval as it is then: one that has ended stays as it ended.
 func (e *Engine) Cancel(ctx context.Context, a Approval) (Approval, error) {
-	cancelled, err := e.cancel(ctx, a.record, Change{Event: EventCancel, Keep: keepTime})
-	if err == nil && a.record.State == Pending && cancelled.State == Cancelled {
-		e.leaveAlone(ctx, a.record, cancelPenalty)
+	was := Record{Ref: a.Ref, State: a.State, Slot: a.slot}
+	cancelled, err := e.cancel(ctx, was, Change{Event: EventCancel, Keep: keepTime})
+	if err == nil && was.State == Pending && cancelled.State == Cancelled {
+		e.leaveAlone(ctx, was, cancelPenalty)
 	}
 	return cancelled, err
 }
@@ -25,7 +26,7 @@ func (e *Engine) cancel(ctx context.Context, was Record, c Change) (Approval, er
 	case isTransition(err):
 		return e.view(rec), nil
 	case err != nil:
-		return e.view(was), storeError("cancelling an approval", err)
+		return Approval{}, storeError("cancelling an approval", err)
 	}
 	e.logEnd(ctx, rec.ID, c, nil)
 	var p plan

@@ -110,6 +110,9 @@ type Engine struct {
 	slots    chan struct{} // one for each poll under way
 	freed    chan struct{} // tells the poller of a free slot
 
+	dismissed chan struct{} // closed when nobody is to wait any more
+	dismiss   func()
+
 	run    context.Context // ends when no new work is to be taken
 	stop   context.CancelFunc
 	finish context.Context // ends when work under way is to be given up
@@ -153,6 +156,8 @@ func NewEngine(c Config) (*Engine, error) {
 		c.MaxPolls = 256
 	}
 	e.slots = make(chan struct{}, c.MaxPolls)
+	e.dismissed = make(chan struct{})
+	e.dismiss = sync.OnceFunc(func() { close(e.dismissed) })
 	e.run, e.stop = context.WithCancel(context.Background())
 	e.finish, e.abort = context.WithCancel(context.Background())
 	e.work.Go(e.listen)

@@ -355,3 +355,28 @@ func TestEngine_followsAHandleToWhatWasStartedOver(t *testing.T) {
 		}
 	})
 }
+
+func TestDismiss_letsGoOfAllWhoWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		e, other := w.engine(), w.engine()
+		a := begin(t, e, binding(e))
+		began := time.Now()
+		var all sync.WaitGroup
+		for range 10 {
+			all.Go(func() {
+				if got, err := e.Wait(t.Context(), a, time.Hour); err != nil || got.State != approval.Pending {
+					t.Errorf("dismissed with %s, %v; want what it waited for", got.State, err)
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		e.Dismiss()
+		all.Wait()
+		if _, err := e.Wait(t.Context(), a, time.Hour); err != nil || time.Since(began) != time.Second {
+			t.Errorf("who comes later waits %v, %v", time.Since(began)-time.Second, err)
+		}
+		w.approve()
+		wait(t, other, a, approval.Approved)
+	})
+}

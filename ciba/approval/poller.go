@@ -26,10 +26,10 @@ const (
 	// batchTime is the shortest pause between two looks at the queue, unless
 	// there was more than could be claimed in one go: with thousands pending,
 	// looking for each by itself would cost more than polling does.
-	batchTime = 10 * time.Millisecond
+	batchTime = 20 * time.Millisecond
 
 	// claimLimit is how many approvals are claimed in one go.
-	claimLimit = 64
+	claimLimit = 256
 
 	// slowDown is the least that slow_down adds to an interval (CIBA Core 1.0
 	// §11).

@@ -23,10 +23,15 @@ local function load(key)
   }
 end
 
--- save writes a record.
+-- mark writes of a record what changes often, and the Op.
+local function mark(key, r)
+  redis.call('HSET', key, 'n', r.op, 's', table.concat({int(r.ends), int(r.present), r.state, r.reason}, ' '))
+end
+
+-- save writes a whole record.
 local function save(key, r)
-  redis.call('HSET', key, 'i', r.id, 't', r.tags, 'v', r.interval, 'n', r.op, 'p', r.plan, 'o', r.outcome,
-    's', table.concat({int(r.ends), int(r.present), r.state, r.reason}, ' '))
+  redis.call('HSET', key, 'i', r.id, 't', r.tags, 'v', r.interval, 'p', r.plan, 'o', r.outcome)
+  mark(key, r)
 end
 
 -- expire lets a key go at a given microsecond, rounded up to what Redis counts

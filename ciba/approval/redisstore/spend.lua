@@ -10,7 +10,7 @@ if not r then return {'absent'} end
 if ARGV[1] ~= '' and r.op == ARGV[1] then return reply('spent', r, now) end
 if r.state == ARGV[4] and now < r.ends then
   r.state, r.op, r.ends = ARGV[5], ARGV[1], 0
-  save(KEYS[1], r)
+  mark(KEYS[1], r)
   expire(KEYS[1], now + ARGV[3])
   redis.call('DEL', KEYS[2])
   redis.call('PUBLISH', ARGV[6], r.id .. ' ' .. ARGV[1])
@@ -18,6 +18,6 @@ if r.state == ARGV[4] and now < r.ends then
 end
 if now < r.ends and now + ARGV[2] > r.present then
   r.present = now + ARGV[2]
-  save(KEYS[1], r)
+  mark(KEYS[1], r)
 end
 return reply('found', r, now)

@@ -6,6 +6,6 @@ if not r then return {'absent'} end
 local now = clock()
 if now < r.ends and now + ARGV[1] > r.present then
   r.present = now + ARGV[1]
-  save(KEYS[1], r)
+  mark(KEYS[1], r)
 end
 return reply('found', r, now)
