@@ -226,8 +226,12 @@ func (v *visit) byRequest() *passage {
 		// An approval that is there needs no more than itself: the request may
 		// come from anywhere, as it may without the gate. Whatever else there
 		// is, or is the matter, comes up below.
-		if p, _, err := v.use(); err == nil {
+		p, _, err := v.use()
+		switch {
+		case err == nil:
 			return p
+		case errors.Is(err, approval.ErrStore):
+			return v.trouble(err)
 		}
 	}
 	if v.isCrossSite() {

@@ -196,7 +196,8 @@ func (e *Engine) UseWithin(ctx context.Context, b Binding, within time.Duration)
 	op, end := rand.Text(), time.Now().Add(within)
 	for {
 		g, a, err := e.spend(ctx, owner, key, op)
-		if !errors.Is(err, ErrStore) || !time.Now().Add(retryTime).Before(end) || pause(ctx, retryTime) != nil {
+		trouble := errors.Is(err, ErrStore) || errors.Is(err, ErrFull)
+		if !trouble || !time.Now().Add(retryTime).Before(end) || pause(ctx, retryTime) != nil {
 			return g, a, err
 		}
 	}
@@ -214,9 +215,8 @@ func (e *Engine) spend(ctx context.Context, owner Tag, key Key, op string) (Gran
 		return Grant{}, Approval{}, storeError("spending an approval", err)
 	case !spent:
 		return Grant{}, e.view(rec), ErrNotApproved
-	case !e.spent.use(rec.ID, op):
-		e.logger.LogAttrs(ctx, slog.LevelError, "refusing an approval that was used already: the store has lost what it was told last",
-			slog.String("approval_id", rec.ID))
+	case !e.ended.end(rec.ID, op):
+		e.logForgetful(ctx, rec.ID)
 		return Grant{}, e.view(rec), ErrNotApproved
 	}
 	g, err := e.grant(ctx, rec)
@@ -225,6 +225,12 @@ func (e *Engine) spend(ctx context.Context, owner Tag, key Key, op string) (Gran
 	}
 	e.logger.LogAttrs(ctx, slog.LevelInfo, "approval used", slog.String("approval_id", rec.ID))
 	return g, Approval{}, nil
+}
+
+// logForgetful tells of a store that has forgotten how an approval ended.
+func (e *Engine) logForgetful(ctx context.Context, id string) {
+	e.logger.LogAttrs(ctx, slog.LevelError, "refusing an approval that has ended already: the store has lost what it was told last",
+		slog.String("approval_id", id))
 }
 
 // unproven is an approval that the store holds for granted, and no gateway has

@@ -59,6 +59,9 @@ func (e *Engine) change(ctx context.Context, rec Record, c Change) (Record, erro
 	}
 	rec, err := e.store.Change(ctx, c)
 	if err == nil {
+		if !c.Event.To().Live() {
+			e.ended.end(c.ID, c.Op)
+		}
 		e.tell(c.ID)
 	}
 	return rec, err
@@ -70,7 +73,7 @@ func (e *Engine) changeWithin(ctx context.Context, within time.Duration, was Rec
 	c.Op = rand.Text()
 	end := time.NewTimer(within)
 	defer end.Stop()
-	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		rec, err := e.change(ctx, was, c)
 		if err == nil || errors.Is(err, ErrNotFound) || isTransition(err) {
 			return rec, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -105,13 +106,15 @@ type Engine struct {
 	address  Rate
 	waiters  waiters
 	memory   memory
-	spent    spent
+	ended    ended
 	starts   singleflight.Group
 	slots    chan struct{} // one for each poll under way
 	freed    chan struct{} // tells the poller of a free slot
 
 	dismissed chan struct{} // closed when nobody is to wait any more
 	dismiss   func()
+
+	unsettled atomic.Int64 // when trouble with the store began or was over, the last time
 
 	run    context.Context // ends when no new work is to be taken
 	stop   context.CancelFunc

@@ -156,8 +156,9 @@ func TestPoller_goesOnWhenTheStoreIsBack(t *testing.T) {
 		says   string
 	}{
 		"claiming":           {"Claim", 20, 26 * time.Second, "claiming polls: answers wait"},
-		"reading":            {"Get", 1, 21 * time.Second, ""},
-		"giving back":        {"Extend", 1, 22 * time.Second, "it comes when the lease has lapsed"},
+		"reading":            {"Get", 1, 7 * time.Second, ""},
+		"giving back":        {"Extend", 25, 22 * time.Second, "it comes when the lease has lapsed"},
+		"giving back, once":  {"Extend", 1, 11 * time.Second, ""},
 		"taking out":         {"Drop", 1, 11 * time.Second, "taking an approval out of the queue"},
 		"the first schedule": {"Schedule", 1, 31 * time.Second, "scheduling the first poll: it comes late"},
 	} {

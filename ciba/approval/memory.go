@@ -19,11 +19,8 @@ type memory struct {
 	byPlace map[memoryPlace]known
 	byID    map[string]memoryPlace
 
-	// What has changed while records are being read: such a record may be
-	// older than the news of it.
-	reading int
-	changed map[string]struct{}
-	deaf    bool // the feed was lost while records were being read
+	reading int  // how many records are being read
+	deaf    bool // the feed was lost meanwhile
 }
 
 type memoryPlace struct {
@@ -53,12 +50,11 @@ func (m *memory) read() {
 
 // learn ends the reading of a record. Where it brought a grant that is good
 // until a certain time, that is known from now on, unless the news have
-// overtaken it.
-func (m *memory) learn(at memoryPlace, g Grant, until time.Time) {
+// overtaken it: an end is known before forget is told of it.
+func (m *memory) learn(at memoryPlace, g Grant, until time.Time, e *ended) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	_, overtaken := m.changed[g.ApprovalID]
-	if m.hearing && !m.deaf && !overtaken && g.ApprovalID != "" {
+	if m.hearing && !m.deaf && g.ApprovalID != "" && !e.has(g.ApprovalID) {
 		if m.byPlace == nil || len(m.byPlace) >= memorySize {
 			// Starting afresh is cheap: whatever is asked for is read once.
 			m.byPlace = make(map[memoryPlace]known)
@@ -69,7 +65,7 @@ func (m *memory) learn(at memoryPlace, g Grant, until time.Time) {
 		m.byID[g.ApprovalID] = at
 	}
 	if m.reading--; m.reading == 0 {
-		m.changed, m.deaf = nil, false
+		m.deaf = false
 	}
 }
 
@@ -86,12 +82,6 @@ func (m *memory) hear(hearing bool) {
 func (m *memory) forget(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.reading > 0 {
-		if m.changed == nil {
-			m.changed = make(map[string]struct{})
-		}
-		m.changed[id] = struct{}{}
-	}
 	if at, ok := m.byID[id]; ok {
 		delete(m.byID, id)
 		delete(m.byPlace, at)
@@ -108,7 +98,7 @@ func (e *Engine) recall(ctx context.Context, owner Tag, key Key) (Grant, Approva
 	var learned Grant
 	var until time.Time
 	e.memory.read()
-	defer func() { e.memory.learn(at, learned, until) }()
+	defer func() { e.memory.learn(at, learned, until, &e.ended) }()
 
 	asked := time.Now()
 	rec, err := e.store.Touch(ctx, owner, key, presenceTime)
@@ -117,6 +107,12 @@ func (e *Engine) recall(ctx context.Context, owner Tag, key Key) (Grant, Approva
 		return Grant{}, Approval{}, storeError("reading an approval", err)
 	case rec.State != Approved:
 		return Grant{}, e.view(rec), ErrNotApproved
+	}
+	if e.ended.has(rec.ID) {
+		e.logForgetful(ctx, rec.ID)
+		a := e.view(rec)
+		a.State = Cancelled
+		return Grant{}, a, ErrNotApproved
 	}
 	g, err := e.grant(ctx, rec)
 	if err != nil {

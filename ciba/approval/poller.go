@@ -41,6 +41,16 @@ const (
 	// longestRetry bounds Retry-After: no approval waits longer than that.
 	longestRetry = time.Hour
 
+	// settleTime is for how long after trouble with the store nothing is
+	// polled, or an interval, where that is longer. The store may have gone
+	// back in time, and know less of the last polls than was true; and an
+	// engine that could not store an answer is to come first.
+	settleTime = 4 * time.Second
+
+	// strayTime is how long an engine that learns that an answer was given
+	// waits for another to store it, before the answer counts as lost.
+	strayTime = 10 * time.Second
+
 	// closeTime is how long Close lets polls finish.
 	closeTime = 5 * time.Second
 )
@@ -62,6 +72,7 @@ func (e *Engine) poller() {
 		leases, next, err := e.store.Claim(e.run, limit, leaseTime)
 		if (err != nil) != trouble && e.run.Err() == nil {
 			trouble = err != nil
+			e.unsettle()
 			if trouble {
 				e.logger.LogAttrs(e.run, slog.LevelError, "claiming polls: answers wait until the approval store is back", slog.Any("error", err))
 			} else {
@@ -99,7 +110,8 @@ func (e *Engine) attend(l Lease, asked time.Time) {
 		// Gone, replaced or ended.
 		e.drop(l)
 	case err != nil:
-		// The lease lapses, and the approval is claimed again.
+		// The record may be where the queue is not, and only that be away.
+		e.giveBack(l, time.Second)
 	case rec.State == Starting:
 		// The gateway that started it is late with its record, or gone. Look
 		// again when that is decided.
@@ -112,6 +124,11 @@ func (e *Engine) attend(l Lease, asked time.Time) {
 			e.drop(l)
 		}
 	default:
+		settled := time.Unix(0, e.unsettled.Load()).Add(max(rec.Interval, settleTime))
+		if wait := time.Until(settled); wait > 0 {
+			e.giveBack(l, wait)
+			return
+		}
 		e.poll(e.hold(l, asked), rec)
 	}
 }
@@ -156,6 +173,10 @@ func (e *Engine) poll(h *holding, rec Record) {
 	case errors.Is(err, ciba.ErrExpired):
 		end.Event = EventExpire
 	case errors.Is(err, ciba.ErrSpent):
+		if e.stray(h.ctx, rec) {
+			e.drop(h.release())
+			return
+		}
 		end.Reason = ReasonAnswerLost
 	case errors.Is(err, ciba.ErrUnknownUser):
 		end.Reason = ReasonUnknownUser
@@ -172,6 +193,21 @@ func (e *Engine) poll(h *holding, rec Record) {
 		return
 	}
 	e.settle(h, rec, end, err)
+}
+
+// stray waits for an answer that another engine was given and has not stored
+// yet, and tells whether it has come.
+func (e *Engine) stray(ctx context.Context, rec Record) bool {
+	for end := time.Now().Add(strayTime); time.Now().Before(end); {
+		if pause(ctx, 500*time.Millisecond) != nil {
+			return false
+		}
+		got, err := e.store.Get(ctx, rec.Owner, rec.Key)
+		if errors.Is(err, ErrNotFound) || err == nil && (got.ID != rec.ID || !got.State.Waiting()) {
+			return true
+		}
+	}
+	return false
 }
 
 // verify checks the tokens and records what they say. They came once and will
@@ -245,10 +281,15 @@ func (e *Engine) settle(h *holding, rec Record, c Change, cause error) {
 	e.drop(h.release())
 }
 
-// giveBack puts an approval back into the queue. If that fails, the lease
-// lapses, which does the same a little later.
+// giveBack puts an approval back into the queue. If that fails for as long as
+// the lease lasts, the lease lapses, which does the same a little later.
 func (e *Engine) giveBack(l Lease, after time.Duration) {
-	if _, err := e.store.Extend(e.finish, l, after); err != nil && !errors.Is(err, ErrLeaseLost) {
+	end := time.Now().Add(leaseTime - renewTime)
+	_, err := e.store.Extend(e.finish, l, after)
+	for err != nil && !errors.Is(err, ErrLeaseLost) && time.Now().Before(end) && pause(e.finish, 500*time.Millisecond) == nil {
+		_, err = e.store.Extend(e.finish, l, after)
+	}
+	if err != nil && !errors.Is(err, ErrLeaseLost) {
 		e.logger.LogAttrs(e.finish, slog.LevelWarn, "scheduling the next poll: it comes when the lease has lapsed",
 			slog.String("approval_id", l.ID), slog.Any("error", err))
 	}

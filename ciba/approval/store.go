@@ -138,9 +138,9 @@ type Penalty struct {
 type News struct {
 	// ID is the approval that has changed; empty when Gap or Lost is set.
 	ID string
-	// Use is the op of the Spend that has used the approval; empty for other
-	// changes.
-	Use string
+	// End is the op of the Change or Spend by which the approval has ended;
+	// empty when it is still live.
+	End string
 	// Gap says that the feed is up, and that messages may have been lost
 	// before: read again what matters.
 	Gap bool

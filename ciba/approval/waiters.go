@@ -69,23 +69,31 @@ func wake(news chan struct{}) {
 // listen passes the store's news to the waiters for as long as the engine
 // runs.
 func (e *Engine) listen() {
-	told := false // of the trouble, since the feed was up
+	told := false  // of the trouble, since the feed was up
+	heard := false // that it was up
 	for {
 		err := e.store.Listen(e.run, func(n News) {
 			switch {
 			case n.Lost:
+				e.unsettle()
 				e.memory.hear(false)
 			case n.Gap:
-				told = false
+				if heard {
+					e.unsettle()
+				}
+				told, heard = false, true
 				e.memory.hear(true)
 				e.waiters.tellAll()
-			case n.Use != "":
-				// Nobody waits for that.
-				e.spent.use(n.ID, n.Use)
 			default:
+				if n.End != "" {
+					e.ended.end(n.ID, n.End)
+				}
 				e.tell(n.ID)
 			}
 		})
+		if heard && !told {
+			e.unsettle()
+		}
 		e.memory.hear(false)
 		if e.run.Err() != nil {
 			return
@@ -99,6 +107,9 @@ func (e *Engine) listen() {
 		}
 	}
 }
+
+// unsettle says that the store was or is in trouble: for a moment, polls wait.
+func (e *Engine) unsettle() { e.unsettled.Store(time.Now().UnixNano()) }
 
 // tell passes on that an approval has changed.
 func (e *Engine) tell(id string) {

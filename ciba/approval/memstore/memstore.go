@@ -196,7 +196,7 @@ func (s *Store) Spend(ctx context.Context, owner approval.Tag, key approval.Key,
 	}
 	seen, told, spent, err := s.spend(owner, key, op, presence, keep)
 	for _, l := range told {
-		l.tell(approval.News{ID: seen.ID, Use: op})
+		l.tell(approval.News{ID: seen.ID, End: op})
 	}
 	return seen, spent, err
 }
@@ -239,7 +239,11 @@ func (s *Store) Change(ctx context.Context, c approval.Change) (approval.Record,
 	}
 	seen, told, err := s.change(c)
 	for _, l := range told {
-		l.tell(approval.News{ID: c.ID})
+		n := approval.News{ID: c.ID}
+		if !c.Event.To().Live() {
+			n.End = c.Op
+		}
+		l.tell(n)
 	}
 	return seen, err
 }

@@ -41,5 +41,7 @@ if id == r.id and key == ARGV[10] then
     redis.call('DEL', KEYS[3])
   end
 end
-redis.call('PUBLISH', ARGV[9], r.id)
+local news = r.id
+if ARGV[12] ~= '1' then news = news .. ' ' .. r.op end
+redis.call('PUBLISH', ARGV[9], news)
 return reply('found', r, now)

@@ -101,15 +101,15 @@ func (f *feed) run(ctx context.Context) error {
 }
 
 // news hands on a message: the ID of an approval that has changed and, behind
-// a space, the Op of the Spend if it was one. The first Gap is to come before.
+// a space, the Op of the change by which it has ended, if it has. The first Gap is to come before.
 func (f *feed) news(message string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.begins || message == "" {
 		return
 	}
-	id, use, _ := strings.Cut(message, " ")
-	f.tell(approval.News{ID: id, Use: use})
+	id, end, _ := strings.Cut(message, " ")
+	f.tell(approval.News{ID: id, End: end})
 }
 
 // alive notes a sign of life. It says when it was sent: what comes late is as

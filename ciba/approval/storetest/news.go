@@ -37,7 +37,7 @@ func (f *fixture) listen() (<-chan approval.News, func()) {
 // wantNews waits for the news of a change.
 func (f *fixture) wantNews(news <-chan approval.News, ref approval.Ref) {
 	f.Helper()
-	if n := receive(f, news, "news"); n != (approval.News{ID: ref.ID}) {
+	if n := receive(f, news, "news"); n.ID != ref.ID || n.Gap || n.Lost {
 		f.Errorf("a message has ID of the change: %t, gap: %t", n.ID == ref.ID, n.Gap)
 	}
 }
@@ -54,8 +54,15 @@ func testListen(f *fixture) {
 		if _, err := f.Other.Change(f.Context(), c); err != nil {
 			f.Fatalf("Change: %v", err)
 		}
-		f.wantNews(news, ref)
-		f.wantNews(second, ref)
+		want := approval.News{ID: ref.ID}
+		if !e.To().Live() {
+			want.End = c.Op
+		}
+		for _, feed := range []<-chan approval.News{news, second} {
+			if n := receive(f, feed, "news"); n != want {
+				f.Errorf("%s: a message has ID of the change: %t, its end: %q", e, n.ID == ref.ID, n.End)
+			}
+		}
 	}
 
 	// What changes nothing is no news.
@@ -83,8 +90,8 @@ func testListenSpend(f *fixture) {
 		// Of the approval. In a Cluster, news of before may come late.
 		n = receive(f, news, "news")
 	}
-	if n != (approval.News{ID: a.ID, Use: "op"}) {
-		f.Errorf("a message has ID of the use: %t, its op: %q", n.ID == a.ID, n.Use)
+	if n != (approval.News{ID: a.ID, End: "op"}) {
+		f.Errorf("a message has ID of the use: %t, its op: %q", n.ID == a.ID, n.End)
 	}
 	marker := f.inState(approval.Starting)
 	f.event(marker, approval.EventCancel)

@@ -1,0 +1,71 @@
+package approval_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddy-stepup/stepup/ciba/approval"
+	"github.com/caddy-stepup/stepup/ciba/cibatest"
+)
+
+// Law 6, where the engine that has the answer cannot store it for longer than
+// its lease lasts, and another one takes over.
+func TestPoller_waitsForAnAnswerThatAnotherEngineWasGiven(t *testing.T) {
+	for name, c := range map[string]struct {
+		away time.Duration
+		want approval.State
+	}{
+		"that is stored in the end": {20 * time.Second, approval.Approved},
+		"that is never stored":      {10 * time.Minute, approval.Failed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				cut := &brittle{Store: w.store.Store}
+				first := w.engine(func(c *approval.Config) { c.Store = cut })
+				a := begin(t, first, binding(first))
+				w.approve()
+				time.Sleep(4 * time.Second)
+				cut.failChange(approval.EventApprove, c.away)
+				cut.fail("Extend", 100)
+				time.Sleep(2 * time.Second) // until it has the answer
+				cut.fail("Claim", 1000)
+				second := w.engine(func(c *approval.Config) { c.Store = w.store.Store })
+				wait(t, second, a, c.want)
+			})
+		})
+	}
+}
+
+// Law 7, with a store that has gone back in time: what it holds for due was
+// polled a moment ago.
+func TestPoller_keepsTheIntervalWhenTheStoreHasForgottenThePoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		e := w.engine()
+		a := begin(t, e, binding(e))
+		for range 5 {
+			time.Sleep(5*time.Second + 50*time.Millisecond) // polled just now
+			w.store.news(approval.News{Lost: true})
+			w.store.news(approval.News{Gap: true})
+			if err := w.store.Schedule(t.Context(), a.Ref, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(20 * time.Second)
+		var last time.Time
+		for _, c := range w.broker.Log() {
+			if c.Endpoint != cibatest.EndpointToken {
+				continue
+			}
+			if pause := c.Started.Sub(last); c.Error == "slow_down" || pause < 5*time.Second {
+				t.Errorf("polled after %v: %s", pause, c.Error)
+			}
+			last = c.Ended
+		}
+		if time.Since(last) > 6*time.Second {
+			t.Errorf("the last poll was %v ago", time.Since(last))
+		}
+	})
+}
