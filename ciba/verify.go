@@ -153,7 +153,7 @@ func (c *claims) refusal(err error) error {
 	case errors.Is(err, jwt.ErrTokenExpired), !c.has("exp"):
 		return &TokenError{"exp", "the token has expired, or never would"}
 	case errors.Is(err, jwt.ErrTokenNotValidYet):
-		return &TokenError{"nbf", "the token is not valid yet"}
+		return &TokenError{"nbf", "the token is not valid yet: are the clocks right?"}
 	}
 	return &TokenError{"format", "it does not verify"}
 }
@@ -193,10 +193,10 @@ func (c *claims) checkTime(now, startedAt time.Time, skew, maxAge time.Duration)
 		}
 		// Claims count whole seconds.
 		if !startedAt.IsZero() && c.time[name].Before(startedAt.Add(-skew).Truncate(time.Second)) {
-			return &TokenError{name, "it lies before the request"}
+			return &TokenError{name, "it lies before the request: are the clocks right?"}
 		}
 		if c.time[name].After(now.Add(skew)) {
-			return &TokenError{name, "it is in the future"}
+			return &TokenError{name, "it is in the future: are the clocks right?"}
 		}
 	}
 	return nil

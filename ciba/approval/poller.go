@@ -108,6 +108,10 @@ func (e *Engine) attend(l Lease, asked time.Time) {
 	switch {
 	case errors.Is(err, ErrNotFound) || err == nil && (rec.ID != l.ID || !rec.State.Waiting()):
 		// Gone, replaced or ended.
+		if rec.ID == l.ID && rec.Reason == ReasonInterrupted {
+			// By itself; nobody else can tell of it.
+			e.logEnd(e.finish, rec.ID, Change{Event: EventFail, Reason: rec.Reason}, nil)
+		}
 		e.drop(l)
 	case err != nil:
 		// The record may be where the queue is not, and only that be away.
@@ -128,6 +132,14 @@ func (e *Engine) attend(l Lease, asked time.Time) {
 		if wait := time.Until(settled); wait > 0 {
 			e.giveBack(l, wait)
 			return
+		}
+		if time.Since(asked) > time.Second {
+			// This process has stood still, or the store has been slow: is the
+			// lease still there?
+			asked = time.Now()
+			if l, err = e.store.Extend(e.finish, l, leaseTime); err != nil {
+				return
+			}
 		}
 		e.poll(e.hold(l, asked), rec)
 	}

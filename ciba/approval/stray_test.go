@@ -1,6 +1,7 @@
 package approval_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -66,6 +67,46 @@ func TestPoller_keepsTheIntervalWhenTheStoreHasForgottenThePoll(t *testing.T) {
 		}
 		if time.Since(last) > 6*time.Second {
 			t.Errorf("the last poll was %v ago", time.Since(last))
+		}
+	})
+}
+
+// slow is a store whose answers to Get take their time, as for a process that
+// stands still between claiming and polling.
+type slow struct {
+	approval.Store
+	takes time.Duration
+}
+
+func (s *slow) Get(ctx context.Context, owner approval.Tag, key approval.Key) (approval.Record, error) {
+	rec, err := s.Store.Get(ctx, owner, key)
+	time.Sleep(s.takes)
+	return rec, err
+}
+
+// Law 7, where an engine wakes up after its lease.
+func TestPoller_doesNotPollUnderALeaseThatHasLapsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		stuck := w.engine(func(c *approval.Config) { c.Store = &slow{w.store, 16 * time.Second} })
+		a := begin(t, stuck, binding(stuck))
+		time.Sleep(6 * time.Second) // until it has claimed
+		other := w.engine()
+		// The other takes over at 20 s, and is being answered when the first
+		// one wakes.
+		w.broker.Inject(cibatest.Fault{Endpoint: cibatest.EndpointToken, Latency: 3 * time.Second, Count: 1})
+		time.Sleep(20 * time.Second)
+		w.approve()
+		wait(t, other, a, approval.Approved)
+		var last time.Time
+		for _, c := range w.broker.Log() {
+			if c.Endpoint != cibatest.EndpointToken {
+				continue
+			}
+			if pause := c.Started.Sub(last); c.Error == "slow_down" || pause < 5*time.Second {
+				t.Errorf("polled %v after the last answer: %s", pause, c.Error)
+			}
+			last = c.Ended
 		}
 	})
 }
