@@ -75,12 +75,14 @@ type App struct {
 
 	// MaxHeld bounds how many requests this process holds open at once, waiting
 	// for their approval or for news of it. More are refused with 503, and start
-	// nothing. The default is 10000.
+	// nothing; so is more than a sixteenth of it for one person. The default is
+	// 10000.
 	MaxHeld int64 `json:"max_held,omitempty"`
 
 	// MaxBodies bounds the memory, in bytes, that the bodies of requests take
-	// which this process has read, until they have been sent on or refused. More
-	// are refused with 503. The default is 256 MiB.
+	// which this process has read, until the requests have ended. More are
+	// refused with 503; so is more than a sixteenth of it for one person. The
+	// default is 256 MiB.
 	MaxBodies int64 `json:"max_bodies,omitempty"`
 
 	// StoreRaw is where approvals are kept. The default is memory, which

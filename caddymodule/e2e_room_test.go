@@ -1,6 +1,7 @@
 package caddymodule_test
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -85,5 +86,51 @@ func TestRoom_refusesBodiesThatDoNotFit(t *testing.T) {
 		first.approve()
 		passed(t, wait())
 		passed(t, page.goesOn())
+	}
+}
+
+func TestRoom_leavesRoomForOthers(t *testing.T) {
+	w := prepareWorld(t, cibatest.Config{})
+	w.load(w.appOptions("max_bodies 32MiB", "max_held 160"), "")
+	greedy, other := w.person(t), w.person(t)
+	r := greedy.request("POST", "/challenge/asked", "1")
+	greedy.start(r)
+	var waits []func() answer
+	for range 10 {
+		waits = append(waits, greedy.sending(greedy.mine(r, "Step-Up-Status: 60")))
+	}
+	eventually(t, "as many as one person may have", func() bool { return caddymodule.Held() == 10 })
+	if got := greedy.send(greedy.mine(r, "Step-Up-Status: 60")).document(t).State; got != "pending" {
+		t.Errorf("state %q, want pending", got)
+	}
+	wait := other.sending(other.request("POST", "/auto/held", "2"))
+	other.approve()
+	passed(t, wait())
+	greedy.approve()
+	for _, wait := range waits {
+		wait()
+	}
+
+	// Bodies that do not end.
+	var ends []*io.PipeWriter
+	for range 3 {
+		body, end := io.Pipe()
+		ends = append(ends, end)
+		r := greedy.request("POST", "/auto/slow", "")
+		r.Body, r.ContentLength, r.GetBody = body, -1, nil
+		wait := greedy.sending(r)
+		waits = append(waits, wait)
+		if _, err := end.Write(make([]byte, 1<<20-1)); err != nil {
+			t.Fatal(err)
+		}
+		if len(ends) == 3 {
+			busy(t, wait())
+		}
+	}
+	wait = other.sending(other.request("POST", "/auto/held", strings.Repeat("x", 1<<20-1)))
+	other.approve()
+	passed(t, wait())
+	for _, end := range ends {
+		end.CloseWithError(io.ErrUnexpectedEOF)
 	}
 }

@@ -1,4 +1,8 @@
 package caddymodule
 
 // Held is how many requests are held.
-func Held() int64 { return inUse.held.Load() }
+func Held() int64 {
+	inUse.held.mu.Lock()
+	defer inUse.held.mu.Unlock()
+	return inUse.held.all
+}

@@ -279,20 +279,26 @@ func (v *visit) byRequest() *passage {
 		if !v.sit() {
 			return v.trouble(errNoSeat)
 		}
-		return v.await(a, v.holdTime(), (*visit).conclude)
+		return v.await(a, v.holdTime(), (*visit).afterHold)
 	}
-	return v.conclude(a, nil)
+	return v.conclude(a, 0)
 }
 
-// conclude answers a request that has waited for its approval as it may, or
-// lets it pass.
-func (v *visit) conclude(a approval.Approval, err error) *passage {
+// afterHold goes on with a request that was held, within the time that it may
+// be held.
+func (v *visit) afterHold(a approval.Approval, err error) *passage {
 	if err != nil {
 		return v.trouble(err)
 	}
+	return v.conclude(a, min(heldPatience, time.Until(v.until)))
+}
+
+// conclude lets a request pass, or answers it with the state of its approval.
+func (v *visit) conclude(a approval.Approval, patience time.Duration) *passage {
 	if a.State == approval.Approved {
 		var p *passage
-		p, a, err = v.useWithin(heldPatience)
+		var err error
+		p, a, err = v.useWithin(patience)
 		switch {
 		case p != nil:
 			return p
@@ -438,7 +444,7 @@ func (v *visit) await(a approval.Approval, atMost time.Duration, then func(*visi
 	return nil
 }
 
-// trouble answers what went wrong before there was an approval to speak of.
+// trouble answers what has nothing to do with the person's answer.
 func (v *visit) trouble(err error) *passage {
 	fieldError := (*text.FieldError)(nil)
 	conflict := (*approval.ConflictError)(nil)

@@ -170,7 +170,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		h.MaxBody = defaultMaxBody
 	}
 	if h.MaxBody > h.app.maxBodies {
-		return fmt.Errorf("max_body is more than all bodies together may have: raise max_bodies of the global option step_up above %d bytes", h.MaxBody)
+		return fmt.Errorf("max_body is more than all bodies together may have: raise max_bodies of the global option step_up to at least %d bytes", h.MaxBody)
 	}
 	rules, err := json.Marshal(h.rules())
 	if err != nil {

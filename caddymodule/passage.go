@@ -22,12 +22,13 @@ const (
 // when it is a CORS preflight, which does nothing.
 type passage struct {
 	*approval.Grant
-	user  string
-	taken int64 // by the body that goes on
+	user   string
+	person string // who is charged for the body that goes on
+	taken  int64
 }
 
 // end gives back the room that the body took.
-func (p *passage) end() { inUse.bodies.Add(-p.taken) }
+func (p *passage) end() { inUse.bodies.give(p.person, p.taken) }
 
 // announce tells the handlers behind what was approved.
 func (p *passage) announce(h *Handler, r *http.Request) {

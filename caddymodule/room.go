@@ -3,45 +3,79 @@ package caddymodule
 import (
 	"errors"
 	"io"
-	"sync/atomic"
+	"sync"
 )
 
 const (
 	defaultMaxHeld   = 10_000
 	defaultMaxBodies = 256 << 20
+
+	// leastHeld is how many requests of one person may always be held.
+	leastHeld = 8
 )
+
+// sharers is how many persons it takes to take all the room there is: nobody gets
+// more than this part of it, so that nobody can shut out all others.
+const sharers = 16
 
 // inUse is what requests at the gates take of this process's memory. It counts
 // over all configurations, because requests outlive theirs.
 var inUse struct {
-	held   atomic.Int64 // requests held open
-	bodies atomic.Int64 // bytes of bodies that were read
+	held   room // requests held open
+	bodies room // bytes of bodies that were read
+}
+
+// room is an amount of something that persons take parts of.
+type room struct {
+	mu       sync.Mutex
+	all      int64
+	byPerson map[string]int64 // by MitID UUID
+}
+
+// take takes n for a person, unless all would have more than limit then, or the
+// person more than their part of it. least is what a person may always have.
+func (r *room) take(person string, n, limit, least int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.all+n > limit || r.byPerson[person]+n > max(limit/sharers, least) {
+		return false
+	}
+	if r.byPerson == nil {
+		r.byPerson = make(map[string]int64)
+	}
+	r.all += n
+	r.byPerson[person] += n
+	return true
+}
+
+// give gives back what take took.
+func (r *room) give(person string, n int64) {
+	if n == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all -= n
+	if r.byPerson[person] -= n; r.byPerson[person] == 0 {
+		delete(r.byPerson, person)
+	}
 }
 
 var (
-	errNoSeat = errors.New("as many requests are held as max_held allows")
-	errNoRoom = errors.New("request bodies take as much memory as max_bodies allows")
+	errNoSeat = errors.New("as many requests are held as max_held allows, or its part for one person")
+	errNoRoom = errors.New("request bodies take as much memory as max_bodies allows, or its part for one person")
 )
-
-// claim adds n to what is in use, unless there would be more than limit.
-func claim(used *atomic.Int64, n, limit int64) bool {
-	if used.Add(n) <= limit {
-		return true
-	}
-	used.Add(-n)
-	return false
-}
 
 // sit tells whether the request may be held. It keeps its seat until leave.
 func (v *visit) sit() bool {
-	v.seated = v.seated || claim(&inUse.held, 1, v.app.maxHeld)
+	v.seated = v.seated || inUse.held.take(v.uuid, 1, v.app.maxHeld, leastHeld)
 	return v.seated
 }
 
 // take tells whether there is room for n more bytes of the request's body. They
 // take it until they are given back: by leave, or by the passage.
 func (v *visit) take(n int64) bool {
-	if !claim(&inUse.bodies, n, v.app.maxBodies) {
+	if !inUse.bodies.take(v.uuid, n, v.app.maxBodies, v.MaxBody) {
 		return false
 	}
 	v.taken += n
@@ -54,12 +88,12 @@ func (v *visit) leave(p *passage) {
 		v.app.release()
 	}
 	if v.seated {
-		inUse.held.Add(-1)
+		inUse.held.give(v.uuid, 1)
 	}
 	if p != nil {
-		p.taken = v.taken
+		p.person, p.taken = v.uuid, v.taken
 	} else {
-		inUse.bodies.Add(-v.taken)
+		inUse.bodies.give(v.uuid, v.taken)
 	}
 }
 

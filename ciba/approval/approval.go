@@ -190,18 +190,35 @@ func (e *Engine) UseWithin(ctx context.Context, b Binding, within time.Duration)
 		return Grant{}, Approval{}, err
 	}
 	owner, key := e.keys.place(b)
-	if !b.oneTime() {
-		return e.recall(ctx, owner, key)
+	use := func() (Grant, Approval, error) { return e.recall(ctx, owner, key) }
+	if b.oneTime() {
+		op := rand.Text()
+		use = func() (Grant, Approval, error) { return e.spend(ctx, owner, key, op) }
 	}
-	op, end := rand.Text(), time.Now().Add(within)
+	g, a, err := use()
+	if within <= 0 || !isTrouble(err) {
+		return g, a, err
+	}
+	end := time.NewTimer(within)
+	defer end.Stop()
 	for {
-		g, a, err := e.spend(ctx, owner, key, op)
-		trouble := errors.Is(err, ErrStore) || errors.Is(err, ErrFull)
-		if !trouble || !time.Now().Add(retryTime).Before(end) || pause(ctx, retryTime) != nil {
+		select {
+		case <-time.After(retryTime):
+		case <-end.C:
+			return g, a, err
+		case <-e.dismissed:
+			return g, a, err
+		case <-ctx.Done():
+			return g, a, err
+		}
+		if g, a, err = use(); !isTrouble(err) {
 			return g, a, err
 		}
 	}
 }
+
+// isTrouble tells whether an error of Use may go away by itself.
+func isTrouble(err error) bool { return errors.Is(err, ErrStore) || errors.Is(err, ErrFull) }
 
 // retryTime is how long UseWithin waits before it tries again.
 const retryTime = 200 * time.Millisecond

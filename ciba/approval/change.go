@@ -54,12 +54,13 @@ func (e *Engine) cancelAtProvider(ctx context.Context, id, authReqID string) {
 // the other gateways.
 func (e *Engine) change(ctx context.Context, rec Record, c Change) (Record, error) {
 	c.Ref, c.Slot = rec.Ref, rec.Slot
+	wasGood := rec.State == Approved
 	if c.Op == "" {
 		c.Op = rand.Text()
 	}
 	rec, err := e.store.Change(ctx, c)
 	if err == nil {
-		if !c.Event.To().Live() {
+		if wasGood && !c.Event.To().Live() {
 			e.ended.end(c.ID, c.Op)
 		}
 		e.tell(c.ID)

@@ -2,8 +2,8 @@ package approval
 
 import "sync"
 
-// endedSize is how many approvals that have ended an engine remembers at least,
-// if there were as many, and half of how many at most.
+// endedSize is how many approvals that have ended make a generation. The last
+// two generations are remembered, some 30 MB.
 const endedSize = 1 << 17
 
 // ended is what an engine knows by itself of approvals that were used or have

@@ -3,6 +3,7 @@ package approval
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -35,17 +36,54 @@ func TestEnded_hasBounds(t *testing.T) {
 func TestMemory_keepsNothingThatHasEnded(t *testing.T) {
 	var m memory
 	var e ended
-	m.hear(true)
+	m.hear(true, 0)
 	at, until := memoryPlace{}, time.Now().Add(time.Hour)
 	for _, ends := range []bool{false, true} {
-		m.read()
+		era := m.read()
 		if ends {
 			e.end("id", "op")
 			m.forget("id")
 		}
-		m.learn(at, Grant{ApprovalID: "id"}, until, &e)
+		m.learn(era, at, Grant{ApprovalID: "id"}, until, &e)
 		if _, known := m.recall(at); known == ends {
 			t.Errorf("ended: %t, known: %t", ends, known)
 		}
 	}
+}
+
+// There is always some record being read at a busy gateway.
+func TestMemory_learnsAgainAfterTheFeedWasLostWhileOthersRead(t *testing.T) {
+	var m memory
+	var e ended
+	at, until := memoryPlace{}, time.Now().Add(time.Hour)
+	m.hear(true, 0)
+	before := m.read()
+	m.hear(false, 0)
+	m.hear(true, 0)
+	m.learn(before, at, Grant{ApprovalID: "old"}, until, &e)
+	if _, known := m.recall(at); known {
+		t.Error("known though it was read before the feed was lost")
+	}
+	m.learn(m.read(), at, Grant{ApprovalID: "new"}, until, &e)
+	if _, known := m.recall(at); !known {
+		t.Error("not known though it was read afterwards")
+	}
+}
+
+func TestMemory_knowsNoLongerThanTheFeedCanBeTrusted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var m memory
+		var e ended
+		at := memoryPlace{}
+		m.hear(true, 900*time.Millisecond)
+		m.learn(m.read(), at, Grant{ApprovalID: "id"}, time.Now().Add(time.Hour), &e)
+		time.Sleep(800 * time.Millisecond)
+		if _, known := m.recall(at); !known {
+			t.Error("forgotten before its time")
+		}
+		time.Sleep(100 * time.Millisecond)
+		if _, known := m.recall(at); known {
+			t.Error("known for longer than news can be relied on")
+		}
+	})
 }

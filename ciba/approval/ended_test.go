@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -66,6 +67,15 @@ type restored struct {
 	approval.Store
 	rec    *approval.Record
 	silent bool // no news come
+
+	cancels atomic.Int32
+}
+
+func (s *restored) Change(ctx context.Context, c approval.Change) (approval.Record, error) {
+	if c.Event == approval.EventCancel {
+		s.cancels.Add(1)
+	}
+	return s.Store.Change(ctx, c)
 }
 
 func (s *restored) Listen(ctx context.Context, f func(approval.News)) error {
@@ -106,6 +116,9 @@ func TestUse_isRefusedOnEveryGatewayWhenTheStoreHasForgottenARevocation(t *testi
 			if _, found, err := e.Use(t.Context(), b); !errors.Is(err, approval.ErrNotApproved) || found.State != approval.Cancelled {
 				t.Errorf("%s: %v, %s; want it refused as cancelled", name, err, found.State)
 			}
+		}
+		if n := store.cancels.Load(); n != 3 {
+			t.Errorf("the store was told %d times, want once at first, and again by each who knew better", n)
 		}
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -114,7 +113,7 @@ type Engine struct {
 	dismissed chan struct{} // closed when nobody is to wait any more
 	dismiss   func()
 
-	unsettled atomic.Int64 // when trouble with the store began or was over, the last time
+	unrest unrest
 
 	run    context.Context // ends when no new work is to be taken
 	stop   context.CancelFunc

@@ -16,11 +16,13 @@ const memorySize = 1 << 16
 type memory struct {
 	mu      sync.RWMutex
 	hearing bool
+	trust   time.Duration // see [News]
 	byPlace map[memoryPlace]known
 	byID    map[string]memoryPlace
 
-	reading int  // how many records are being read
-	deaf    bool // the feed was lost meanwhile
+	// era is another whenever the feed was lost or came back: what was read in
+	// an earlier one may have changed unheard.
+	era uint64
 }
 
 type memoryPlace struct {
@@ -38,44 +40,48 @@ func (m *memory) recall(at memoryPlace) (Grant, bool) {
 	m.mu.RLock()
 	k, ok := m.byPlace[at]
 	m.mu.RUnlock()
-	return k.grant, ok && time.Now().Before(k.until)
+	// By both clocks: the one that cannot be set stands still while a virtual
+	// machine is suspended.
+	now := time.Now()
+	return k.grant, ok && now.Before(k.until) && now.Round(0).Before(k.until.Round(0))
 }
 
-// read begins the reading of a record.
-func (m *memory) read() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.reading++
+// read begins the reading of a record, and returns the era for learn.
+func (m *memory) read() uint64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.era
 }
 
-// learn ends the reading of a record. Where it brought a grant that is good
-// until a certain time, that is known from now on, unless the news have
+// learn says that a record which was read has brought a grant that is good
+// until a certain time. That is known from now on, unless the news have
 // overtaken it: an end is known before forget is told of it.
-func (m *memory) learn(at memoryPlace, g Grant, until time.Time, e *ended) {
+func (m *memory) learn(era uint64, at memoryPlace, g Grant, until time.Time, e *ended) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.hearing && !m.deaf && g.ApprovalID != "" && !e.has(g.ApprovalID) {
+	if m.hearing && m.era == era && !e.has(g.ApprovalID) {
 		if m.byPlace == nil || len(m.byPlace) >= memorySize {
 			// Starting afresh is cheap: whatever is asked for is read once.
 			m.byPlace = make(map[memoryPlace]known)
 			m.byID = make(map[string]memoryPlace)
 		}
+		if trusted := time.Now().Add(m.trust); m.trust > 0 && trusted.Before(until) {
+			until = trusted
+		}
 		delete(m.byID, m.byPlace[at].grant.ApprovalID)
 		m.byPlace[at] = known{g, until}
 		m.byID[g.ApprovalID] = at
 	}
-	if m.reading--; m.reading == 0 {
-		m.deaf = false
-	}
 }
 
-// hear says whether news come. Either way, what was known is not certain.
-func (m *memory) hear(hearing bool) {
+// hear says whether news come, and how far not hearing any can be relied on.
+// Either way, what was known is not certain.
+func (m *memory) hear(hearing bool, trust time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.hearing = hearing
+	m.hearing, m.trust = hearing, trust
 	m.byPlace, m.byID = nil, nil
-	m.deaf = m.reading > 0
+	m.era++
 }
 
 // forget says that an approval has changed.
@@ -95,11 +101,7 @@ func (e *Engine) recall(ctx context.Context, owner Tag, key Key) (Grant, Approva
 	if g, ok := e.memory.recall(at); ok {
 		return g, Approval{}, nil
 	}
-	var learned Grant
-	var until time.Time
-	e.memory.read()
-	defer func() { e.memory.learn(at, learned, until, &e.ended) }()
-
+	era := e.memory.read()
 	asked := time.Now()
 	rec, err := e.store.Touch(ctx, owner, key, presenceTime)
 	switch {
@@ -110,6 +112,9 @@ func (e *Engine) recall(ctx context.Context, owner Tag, key Key) (Grant, Approva
 	}
 	if e.ended.has(rec.ID) {
 		e.logForgetful(ctx, rec.ID)
+		// Tell the store again, for those who do not know. If that fails, the
+		// next request does.
+		_, _ = e.cancel(ctx, rec, Change{Event: EventCancel, Keep: keepTime})
 		a := e.view(rec)
 		a.State = Cancelled
 		return Grant{}, a, ErrNotApproved
@@ -118,6 +123,6 @@ func (e *Engine) recall(ctx context.Context, owner Tag, key Key) (Grant, Approva
 	if err != nil {
 		return Grant{}, e.unproven(rec), err
 	}
-	learned, until = g, asked.Add(rec.Left)
+	e.memory.learn(era, at, g, asked.Add(rec.Left), &e.ended)
 	return g, Approval{}, nil
 }

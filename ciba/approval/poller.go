@@ -41,12 +41,6 @@ const (
 	// longestRetry bounds Retry-After: no approval waits longer than that.
 	longestRetry = time.Hour
 
-	// settleTime is for how long after trouble with the store nothing is
-	// polled, or an interval, where that is longer. The store may have gone
-	// back in time, and know less of the last polls than was true; and an
-	// engine that could not store an answer is to come first.
-	settleTime = 4 * time.Second
-
 	// strayTime is how long an engine that learns that an answer was given
 	// waits for another to store it, before the answer counts as lost.
 	strayTime = 10 * time.Second
@@ -72,7 +66,7 @@ func (e *Engine) poller() {
 		leases, next, err := e.store.Claim(e.run, limit, leaseTime)
 		if (err != nil) != trouble && e.run.Err() == nil {
 			trouble = err != nil
-			e.unsettle()
+			e.unrest.note()
 			if trouble {
 				e.logger.LogAttrs(e.run, slog.LevelError, "claiming polls: answers wait until the approval store is back", slog.Any("error", err))
 			} else {
@@ -128,8 +122,7 @@ func (e *Engine) attend(l Lease, asked time.Time) {
 			e.drop(l)
 		}
 	default:
-		settled := time.Unix(0, e.unsettled.Load()).Add(max(rec.Interval, settleTime))
-		if wait := time.Until(settled); wait > 0 {
+		if wait := e.unrest.wait(rec.Interval); wait > 0 {
 			e.giveBack(l, wait)
 			return
 		}
@@ -185,7 +178,12 @@ func (e *Engine) poll(h *holding, rec Record) {
 	case errors.Is(err, ciba.ErrExpired):
 		end.Event = EventExpire
 	case errors.Is(err, ciba.ErrSpent):
-		if e.stray(h.ctx, rec) {
+		switch stored, err := e.stray(h.ctx, rec); {
+		case err != nil:
+			// Not for this engine to say any more: the lease lapses.
+			h.release()
+			return
+		case stored:
 			e.drop(h.release())
 			return
 		}
@@ -208,18 +206,22 @@ func (e *Engine) poll(h *holding, rec Record) {
 }
 
 // stray waits for an answer that another engine was given and has not stored
-// yet, and tells whether it has come.
-func (e *Engine) stray(ctx context.Context, rec Record) bool {
+// yet, and tells whether it has come. An error says that this engine has lost
+// the lease, or is closing.
+func (e *Engine) stray(ctx context.Context, rec Record) (stored bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.run, cancel)()
 	for end := time.Now().Add(strayTime); time.Now().Before(end); {
-		if pause(ctx, 500*time.Millisecond) != nil {
-			return false
+		if err := pause(ctx, 500*time.Millisecond); err != nil {
+			return false, err
 		}
 		got, err := e.store.Get(ctx, rec.Owner, rec.Key)
 		if errors.Is(err, ErrNotFound) || err == nil && (got.ID != rec.ID || !got.State.Waiting()) {
-			return true
+			return true, nil
 		}
 	}
-	return false
+	return false, nil
 }
 
 // verify checks the tokens and records what they say. They came once and will

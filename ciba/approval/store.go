@@ -138,12 +138,16 @@ type Penalty struct {
 type News struct {
 	// ID is the approval that has changed; empty when Gap or Lost is set.
 	ID string
-	// End is the op of the Change or Spend by which the approval has ended;
-	// empty when it is still live.
+	// End is the op of the Change or Spend by which an approval that was good
+	// has ended; empty for all other changes.
 	End string
 	// Gap says that the feed is up, and that messages may have been lost
 	// before: read again what matters.
 	Gap bool
+	// Trust is, in a Gap, how long may be relied on not having heard of a
+	// change, where single messages can be lost without notice; 0 is for as
+	// long as the feed is up.
+	Trust time.Duration
 	// Lost says that no messages come at the moment: what relies on hearing of
 	// changes must stop doing so. A Gap follows when they come again.
 	Lost bool
@@ -178,7 +182,8 @@ var (
 // Every method is atomic and safe for concurrent use. A method whose answer
 // was lost may be called again with the same arguments: it then has no
 // further effect and reports success (Create and Change recognise the ID and
-// the Op). An Unpark does not: nobody can tell whose it was then.
+// the Op). The exceptions are Unpark, which then finds nothing, Claim, whose
+// leases lapse, and Take and Block, which may count twice.
 //
 // A record whose state has outlasted its time reads as ended, in every method,
 // whether or not anybody has written that down: Starting as Failed with

@@ -55,6 +55,7 @@ func TestPoller_keepsTheIntervalWhenTheStoreHasForgottenThePoll(t *testing.T) {
 			}
 		}
 		time.Sleep(20 * time.Second)
+		synctest.Wait()
 		var last time.Time
 		for _, c := range w.broker.Log() {
 			if c.Endpoint != cibatest.EndpointToken {
@@ -108,5 +109,56 @@ func TestPoller_doesNotPollUnderALeaseThatHasLapsed(t *testing.T) {
 			}
 			last = c.Ended
 		}
+	})
+}
+
+// An engine that is closed while it waits for another's answer has no say.
+func TestClose_endsTheWaitForAnAnswerOfAnotherEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		cut := &brittle{Store: w.store.Store}
+		first := w.engine(func(c *approval.Config) { c.Store = cut })
+		b := binding(first)
+		begin(t, first, b)
+		w.approve()
+		time.Sleep(4 * time.Second)
+		cut.failChange(approval.EventApprove, time.Hour)
+		cut.fail("Extend", 100)
+		time.Sleep(2 * time.Second) // until it has the answer
+		cut.fail("Claim", 1000)
+		second := w.engine()
+		time.Sleep(16 * time.Second) // until it knows that the answer was given
+		began := time.Now()
+		second.Close()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("closing took %v", took)
+		}
+		rec, err := first.Find(t.Context(), b)
+		if err != nil || rec.State != approval.Pending {
+			t.Errorf("%s, %v; want it pending still", rec.State, err)
+		}
+	})
+}
+
+// Whoever can disturb the store must not keep answers from being collected.
+func TestPoller_collectsAnswersInTimesOfTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		e := w.engine()
+		a := begin(t, e, binding(e))
+		w.approve()
+		go func() {
+			for range 100 {
+				time.Sleep(3 * time.Second)
+				w.store.news(approval.News{Lost: true})
+				w.store.news(approval.News{Gap: true})
+			}
+		}()
+		began := time.Now()
+		wait(t, e, a, approval.Approved)
+		if took := time.Since(began); took > 30*time.Second {
+			t.Errorf("collected after %v", took)
+		}
+		time.Sleep(5 * time.Minute)
 	})
 }

@@ -62,3 +62,29 @@ func TestUseWithin_givesUp(t *testing.T) {
 		}
 	})
 }
+
+func TestUseWithin_waitsAlsoForWhatIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b, _ := remembered(t, w, w.engine())
+		other := w.engine() // which has not read it yet
+		w.store.fail("Touch", 3)
+		if _, _, err := other.UseWithin(t.Context(), b, 15*time.Second); err != nil {
+			t.Errorf("refused although the store was back within the time: %v", err)
+		}
+	})
+}
+
+func TestUseWithin_endsWhenDismissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		e := w.engine()
+		b := approved(t, w, e)
+		w.store.fail("Spend", 1000)
+		time.AfterFunc(time.Second, e.Dismiss)
+		asked := time.Now()
+		if _, _, err := e.UseWithin(t.Context(), b, 15*time.Second); !errors.Is(err, approval.ErrStore) || time.Since(asked) > time.Second {
+			t.Errorf("%v after %v, want trouble after 1s", err, time.Since(asked))
+		}
+	})
+}

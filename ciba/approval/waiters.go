@@ -75,14 +75,14 @@ func (e *Engine) listen() {
 		err := e.store.Listen(e.run, func(n News) {
 			switch {
 			case n.Lost:
-				e.unsettle()
-				e.memory.hear(false)
+				e.unrest.note()
+				e.memory.hear(false, 0)
 			case n.Gap:
 				if heard {
-					e.unsettle()
+					e.unrest.note()
 				}
 				told, heard = false, true
-				e.memory.hear(true)
+				e.memory.hear(true, n.Trust)
 				e.waiters.tellAll()
 			default:
 				if n.End != "" {
@@ -92,9 +92,9 @@ func (e *Engine) listen() {
 			}
 		})
 		if heard && !told {
-			e.unsettle()
+			e.unrest.note()
 		}
-		e.memory.hear(false)
+		e.memory.hear(false, 0)
 		if e.run.Err() != nil {
 			return
 		}
@@ -107,9 +107,6 @@ func (e *Engine) listen() {
 		}
 	}
 }
-
-// unsettle says that the store was or is in trouble: for a moment, polls wait.
-func (e *Engine) unsettle() { e.unsettled.Store(time.Now().UnixNano()) }
 
 // tell passes on that an approval has changed.
 func (e *Engine) tell(id string) {

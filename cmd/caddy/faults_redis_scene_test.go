@@ -10,7 +10,7 @@ import (
 
 // refusalTime is how long it may take to be told that the store is away: a call
 // to Redis has two seconds. The rest is room for a slow machine.
-const refusalTime = 2*time.Second + 1500*time.Millisecond
+const refusalTime = 2*time.Second + 3*time.Second
 
 // scene is what goes on at a site when its Redis fails.
 type scene struct {
@@ -65,7 +65,10 @@ func newScene(t testing.TB, s *site, n int) *scene {
 		}
 		heard := make(chan answer, 1)
 		c.waits[a] = heard
-		go func() { heard <- a.wait(gateways[i%len(gateways)], gateways[(i+1)%len(gateways)]) }()
+		go func() {
+			defer close(heard)
+			heard <- a.wait(gateways[i%len(gateways)], gateways[(i+1)%len(gateways)])
+		}()
 	}
 	c.held = nil
 	return c

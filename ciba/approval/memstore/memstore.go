@@ -237,32 +237,32 @@ func (s *Store) Change(ctx context.Context, c approval.Change) (approval.Record,
 	if err := ctx.Err(); err != nil {
 		return approval.Record{}, err
 	}
-	seen, told, err := s.change(c)
+	seen, n, told, err := s.change(c)
 	for _, l := range told {
-		n := approval.News{ID: c.ID}
-		if !c.Event.To().Live() {
-			n.End = c.Op
-		}
 		l.tell(n)
 	}
 	return seen, err
 }
 
-// change applies c and returns whom to tell of it, outside the lock.
-func (s *Store) change(c approval.Change) (approval.Record, []*listener, error) {
+// change applies c and returns what to tell of it and whom, outside the lock.
+func (s *Store) change(c approval.Change) (approval.Record, approval.News, []*listener, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.sweep()
 	r, err := s.find(c.Ref)
 	if err != nil {
-		return approval.Record{}, nil, err
+		return approval.Record{}, approval.News{}, nil, err
 	}
 	seen := r.view(now)
 	if c.Op != "" && r.op == c.Op {
-		return seen, nil, nil
+		return seen, approval.News{}, nil, nil
 	}
 	if !c.Event.Allowed(seen.State) {
-		return seen, nil, &approval.TransitionError{Event: c.Event, State: seen.State}
+		return seen, approval.News{}, nil, &approval.TransitionError{Event: c.Event, State: seen.State}
+	}
+	n := approval.News{ID: c.ID}
+	if r.State == approval.Approved {
+		n.End = c.Op
 	}
 	r.State, r.Reason, r.op = c.Event.To(), c.Reason, c.Op
 	if c.Plan != nil {
@@ -282,7 +282,7 @@ func (s *Store) change(c approval.Change) (approval.Record, []*listener, error) 
 	}
 	r.gone = r.ends.Add(c.Keep)
 	heap.Fix(&s.removals, r.index)
-	return r.view(now), s.listening(), nil
+	return r.view(now), n, s.listening(), nil
 }
 
 // Park implements [approval.Store].

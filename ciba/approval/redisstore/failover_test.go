@@ -152,7 +152,7 @@ func TestStore_goesOnAfterAFailoverInACluster(t *testing.T) {
 			s := openLive(t, redisstore.Options{URLs: cluster.URLs()})
 			l, end := listen(t, s)
 			defer end()
-			l.want(gap)
+			l.want(clusterGap)
 			ref := newRef()
 			create(t, s, ref)
 			// The one that has the record is not always the one with the news.
@@ -170,7 +170,7 @@ func TestStore_goesOnAfterAFailoverInACluster(t *testing.T) {
 			})
 			// Heard, or known to have been missed.
 			n := <-l.news
-			for ; n != gap && n.ID != ref.ID; n = <-l.news {
+			for ; !n.Gap && n.ID != ref.ID; n = <-l.news {
 			}
 		})
 	}
@@ -281,7 +281,7 @@ func TestStore_followsASlotThatMoves(t *testing.T) {
 	s := openLive(t, redisstore.Options{URLs: cluster.URLs()})
 	l, end := listen(t, s)
 	defer end()
-	l.want(gap)
+	l.want(clusterGap)
 	ref := newRef()
 	owner := "{" + ref.Owner.String() + "}"
 	queue := fmt.Sprintf("stepup:queue:{%d}", redisstore.ShardOf(ref))

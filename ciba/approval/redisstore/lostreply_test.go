@@ -175,7 +175,7 @@ func TestClaim_losesNoMoreThanALeaseWithItsReply(t *testing.T) {
 	if err := server.Client(t).FlushDB(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	ref, lease := newRef(), 500*time.Millisecond
+	ref, lease := newRef(), 3*time.Second
 	if err := s.Schedule(t.Context(), ref, 0); err != nil {
 		t.Fatal(err)
 	}

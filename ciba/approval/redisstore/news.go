@@ -100,8 +100,9 @@ func (f *feed) run(ctx context.Context) error {
 	}
 }
 
-// news hands on a message: the ID of an approval that has changed and, behind
-// a space, the Op of the change by which it has ended, if it has. The first Gap is to come before.
+// news hands on a message: the ID of an approval that has changed and, behind a
+// space, the Op of the change by which it has ended, if it was good. Until the
+// first Gap was told, messages are dropped.
 func (f *feed) news(message string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -124,8 +125,19 @@ func (f *feed) alive(sent string) {
 	f.heard = f.begun.Add(time.Duration(n))
 	if !f.up && !f.quiet() {
 		f.up, f.begins = true, false
-		f.tell(approval.News{Gap: true})
+		f.tell(approval.News{Gap: true, Trust: f.trust()})
 	}
+}
+
+// clusterTrust is for how long a Cluster is relied on to have passed news on. Its
+// nodes do so without a guarantee, and signs of life take one way of many.
+const clusterTrust = 900 * time.Millisecond
+
+func (f *feed) trust() time.Duration {
+	if _, cluster := f.store.client.(*redis.ClusterClient); cluster {
+		return clusterTrust
+	}
+	return 0
 }
 
 // quiet tells whether nothing has been heard for too long. It is called with

@@ -53,8 +53,10 @@ func (l feed) want(want approval.News) {
 }
 
 var (
-	gap  = approval.News{Gap: true}
-	lost = approval.News{Lost: true}
+	gap = approval.News{Gap: true}
+	// A Cluster passes news on without a guarantee.
+	clusterGap = approval.News{Gap: true, Trust: 900 * time.Millisecond}
+	lost       = approval.News{Lost: true}
 )
 
 func TestListen_reportsAGapAfterALostConnection(t *testing.T) {

@@ -157,7 +157,7 @@ func (s *Store) Change(ctx context.Context, c approval.Change) (approval.Record,
 	to := c.Event.To()
 	args := []any{
 		c.ID, c.Op, string(c.Reason), c.Plan, c.Outcome, int64(c.Interval), micros(c.Lasts), micros(c.Keep),
-		s.channel(), c.Key.String(), string(to), to.Live(), to.Waiting(),
+		s.channel(), c.Key.String(), string(to), to.Live(), to.Waiting(), string(approval.Approved),
 	}
 	for _, from := range c.Event.From() {
 		args = append(args, string(from))

@@ -1,0 +1,48 @@
+package approval
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	// settleTime is for how long after trouble with the store nothing is
+	// polled, or an interval, where that is longer.
+	settleTime = 4 * time.Second
+
+	// unrestTime bounds how often trouble that comes again makes that longer:
+	// answers must be collected in times of trouble as well.
+	unrestTime = 10 * time.Second
+)
+
+// unrest is trouble with the store, which began or was over a moment ago. The
+// store may have gone back in time, and know less of the last polls than was
+// true; and an engine that could not store an answer is to come first. The zero
+// value is calm.
+type unrest struct {
+	mu          sync.Mutex
+	begun, last time.Time
+}
+
+// note says that there is trouble, or that it is over.
+func (u *unrest) note() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now := time.Now()
+	switch {
+	case now.Sub(u.last) > settleTime:
+		u.begun, u.last = now, now
+	case now.Sub(u.begun) < unrestTime:
+		u.last = now
+	}
+}
+
+// wait is how long it is until an approval with this interval may be polled.
+func (u *unrest) wait(interval time.Duration) time.Duration {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.last.IsZero() {
+		return 0
+	}
+	return time.Until(u.last.Add(max(interval, settleTime)))
+}
