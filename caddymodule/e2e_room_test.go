@@ -112,25 +112,20 @@ func TestRoom_leavesRoomForOthers(t *testing.T) {
 	}
 
 	// Bodies that do not end.
-	var ends []*io.PipeWriter
-	for range 3 {
+	const most = 1<<20 - 1
+	endless := func() (wait func() answer) {
 		body, end := io.Pipe()
-		ends = append(ends, end)
+		t.Cleanup(func() { end.CloseWithError(io.ErrUnexpectedEOF) })
 		r := greedy.request("POST", "/auto/slow", "")
 		r.Body, r.ContentLength, r.GetBody = body, -1, nil
-		wait := greedy.sending(r)
-		waits = append(waits, wait)
-		if _, err := end.Write(make([]byte, 1<<20-1)); err != nil {
-			t.Fatal(err)
-		}
-		if len(ends) == 3 {
-			busy(t, wait())
-		}
+		go end.Write(make([]byte, most))
+		return greedy.sending(r)
 	}
-	wait = other.sending(other.request("POST", "/auto/held", strings.Repeat("x", 1<<20-1)))
+	endless()
+	endless()
+	eventually(t, "as many bytes as one person may have", func() bool { return caddymodule.Bodies() == 2*most })
+	busy(t, endless()())
+	wait = other.sending(other.request("POST", "/auto/held", strings.Repeat("x", most)))
 	other.approve()
 	passed(t, wait())
-	for _, end := range ends {
-		end.CloseWithError(io.ErrUnexpectedEOF)
-	}
 }

@@ -242,7 +242,7 @@ func defaultTransport() http.RoundTripper {
 	t.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
 	t.TLSHandshakeTimeout = 10 * time.Second
 	t.MaxResponseHeaderBytes = 64 << 10
-	t.MaxIdleConnsPerHost = 256
+	t.MaxIdleConnsPerHost = 64
 	t.IdleConnTimeout = 60 * time.Second
 	return t
 }

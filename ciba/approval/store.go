@@ -218,7 +218,8 @@ type Store interface {
 	// Spend uses an approval that is good for one request: where the state is
 	// Approved, it applies EventSpend, forgets what is parked, and reports
 	// true with the record. Otherwise it does what Touch does. It is one round
-	// trip for what every request that passes has to do.
+	// trip for what every request that passes has to do. The news of it may come
+	// a moment later, and more than once.
 	//
 	// op is random and the same in every repetition; keep is how long the
 	// spent record is kept.

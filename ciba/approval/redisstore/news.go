@@ -100,7 +100,7 @@ func (f *feed) run(ctx context.Context) error {
 	}
 }
 
-// news hands on a message: the ID of an approval that has changed and, behind a
+// news hands on a message, with a line for each approval: the ID and, behind a
 // space, the Op of the change by which it has ended, if it was good. Until the
 // first Gap was told, messages are dropped.
 func (f *feed) news(message string) {
@@ -109,8 +109,10 @@ func (f *feed) news(message string) {
 	if f.begins || message == "" {
 		return
 	}
-	id, end, _ := strings.Cut(message, " ")
-	f.tell(approval.News{ID: id, End: end})
+	for line := range strings.SplitSeq(message, "\n") {
+		id, end, _ := strings.Cut(line, " ")
+		f.tell(approval.News{ID: id, End: end})
+	}
 }
 
 // alive notes a sign of life. It says when it was sent: what comes late is as

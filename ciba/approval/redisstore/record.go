@@ -137,7 +137,7 @@ func (s *Store) read(ctx context.Context, script *redis.Script, owner approval.T
 // Spend implements [approval.Store].
 func (s *Store) Spend(ctx context.Context, owner approval.Tag, key approval.Key, op string, presence, keep time.Duration) (approval.Record, bool, error) {
 	answer, err := s.run(ctx, spendScript, s.keys(owner, key), op, micros(presence), micros(keep),
-		string(approval.Approved), string(approval.EventSpend.To()), s.channel())
+		string(approval.Approved), string(approval.EventSpend.To()))
 	var word string
 	var r approval.Record
 	if err == nil {
@@ -148,6 +148,9 @@ func (s *Store) Spend(ctx context.Context, owner approval.Tag, key approval.Key,
 	}
 	if err != nil {
 		return approval.Record{}, false, fmt.Errorf("spending an approval in Redis: %w", err)
+	}
+	if word == "spent" {
+		s.used.add(r.ID + " " + op)
 	}
 	return r, word == "spent", nil
 }

@@ -1,6 +1,5 @@
 -- KEYS: record, parked body
--- ARGV: Op, presence, keep, the state to come from, the one to go to, channel of
---       the news
+-- ARGV: Op, presence, keep, the state to come from, the one to go to
 --
 -- What every request that passes has to do, in one script.
 
@@ -13,7 +12,6 @@ if r.state == ARGV[4] and now < r.ends then
   mark(KEYS[1], r)
   expire(KEYS[1], now + ARGV[3])
   redis.call('DEL', KEYS[2])
-  redis.call('PUBLISH', ARGV[6], r.id .. ' ' .. ARGV[1])
   return reply('spent', r, now)
 end
 if now < r.ends and now + ARGV[2] > r.present then
