@@ -2,6 +2,7 @@ package approval_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -147,18 +148,19 @@ func TestPoller_collectsAnswersInTimesOfTrouble(t *testing.T) {
 		e := w.engine()
 		a := begin(t, e, binding(e))
 		w.approve()
-		go func() {
-			for range 100 {
+		var troubled sync.WaitGroup
+		troubled.Go(func() {
+			for range 20 {
 				time.Sleep(3 * time.Second)
 				w.store.news(approval.News{Lost: true})
 				w.store.news(approval.News{Gap: true})
 			}
-		}()
+		})
 		began := time.Now()
 		wait(t, e, a, approval.Approved)
 		if took := time.Since(began); took > 30*time.Second {
 			t.Errorf("collected after %v", took)
 		}
-		time.Sleep(5 * time.Minute)
+		troubled.Wait()
 	})
 }
