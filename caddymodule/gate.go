@@ -221,34 +221,23 @@ func (v *visit) goOnOnce(waiting approval.Approval) *passage {
 
 // byRequest serves a request by what it is.
 func (v *visit) byRequest() *passage {
-	remembered := v.Remember > 0
-	if remembered && !v.status {
+	if v.Remember > 0 && !v.status {
 		// An approval that is there needs no more than itself: the request may
 		// come from anywhere, as it may without the gate. Whatever else there
 		// is, or is the matter, comes up below.
-		p, _, err := v.use()
+		p, a, err := v.use()
 		switch {
 		case err == nil:
 			return p
 		case errors.Is(err, approval.ErrStore):
 			return v.trouble(err)
+		case !v.screen():
+			return nil
 		}
+		return v.proceed(a, err)
 	}
-	if v.isCrossSite() {
-		return v.refuse(problemCrossSite)
-	}
-	if !v.hasBody && (!remembered || v.mode() == respondPage && v.r.Method == http.MethodPost) {
-		var err error
-		v.body, err = readBody(v.r, v.MaxBody, v.take)
-		switch {
-		case errors.Is(err, errNoRoom):
-			return v.trouble(err)
-		case errors.Is(err, errBodyTooLarge):
-			return v.refuse(problemTooLarge)
-		case err != nil:
-			return v.refuse(problemBody)
-		}
-		v.hasBody = true
+	if !v.screen() {
+		return nil
 	}
 	if v.status {
 		a, err := v.engine.Find(v.r.Context(), v.binding())
@@ -257,8 +246,42 @@ func (v *visit) byRequest() *passage {
 		}
 		return v.tell(a)
 	}
-
 	p, a, err := v.use()
+	if err == nil {
+		return p
+	}
+	return v.proceed(a, err)
+}
+
+// screen tells whether a request may ask for an approval, and reads its body
+// where the approval is for that or waits for a page. Otherwise it has answered
+// the request.
+func (v *visit) screen() bool {
+	if v.isCrossSite() {
+		v.refuse(problemCrossSite)
+		return false
+	}
+	parks := v.mode() == respondPage && v.r.Method == http.MethodPost
+	if v.hasBody || v.Remember > 0 && !parks {
+		return true
+	}
+	var err error
+	v.body, err = readBody(v.r, v.MaxBody, v.take)
+	switch {
+	case errors.Is(err, errNoRoom):
+		v.trouble(err)
+	case errors.Is(err, errBodyTooLarge):
+		v.refuse(problemTooLarge)
+	case err != nil:
+		v.refuse(problemBody)
+	}
+	v.hasBody = err == nil
+	return v.hasBody
+}
+
+// proceed goes on with a request that was not let through, for the reason that
+// err is: with what there is, or with a new approval.
+func (v *visit) proceed(a approval.Approval, err error) *passage {
 	if errors.Is(err, approval.ErrNotFound) || errors.Is(err, approval.ErrNotApproved) && v.restart != "" {
 		if v.mode() == respondHold && !v.sit() {
 			// Nobody is asked for a request that cannot wait.
@@ -266,10 +289,7 @@ func (v *visit) byRequest() *passage {
 		}
 		a, err = v.engine.Begin(v.r.Context(), v.binding(), v.restart, v.ask)
 	}
-	switch {
-	case p != nil:
-		return p
-	case err != nil && !errors.Is(err, approval.ErrNotApproved):
+	if err != nil && !errors.Is(err, approval.ErrNotApproved) {
 		return v.trouble(err)
 	}
 	if v.action == controlRestart && v.r.Method != http.MethodPost {
@@ -325,7 +345,7 @@ func (v *visit) useWithin(patience time.Duration) (*passage, approval.Approval, 
 		// Without it, the client could not come back to what it is allowed.
 		giveSession(v.engine, v.w, v.r, v.session)
 	}
-	return &passage{Grant: &grant, user: v.user}, a, nil
+	return &passage{Grant: grant, user: v.user}, a, nil
 }
 
 // binding is everything that an approval of this request is good for.

@@ -21,7 +21,7 @@ const (
 // passage lets a request through: with the grant that it used, or without one
 // when it is a CORS preflight, which does nothing.
 type passage struct {
-	*approval.Grant
+	approval.Grant
 	user   string
 	person string // who is charged for the body that goes on
 	taken  int64
@@ -32,7 +32,7 @@ func (p *passage) end() { inUse.bodies.give(p.person, p.taken) }
 
 // announce tells the handlers behind what was approved.
 func (p *passage) announce(h *Handler, r *http.Request) {
-	if p.Grant == nil {
+	if p.ApprovalID == "" {
 		return
 	}
 	approvedAt := p.ApprovedAt.UTC().Format(time.RFC3339)

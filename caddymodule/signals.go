@@ -37,21 +37,37 @@ type signals struct {
 // takeSignals reads the gate's headers and removes them from the request, in
 // every spelling that something behind could take for them.
 func takeSignals(r *http.Request) signals {
-	s := signals{
-		session: r.Header.Get(headerSession),
-		handle:  r.Header.Get(headerApproval),
-		restart: r.Header.Get(headerRestart),
-		wait:    -1,
+	s := signals{wait: -1}
+	for name, values := range r.Header {
+		if isOurs(name) {
+			delete(r.Header, name)
+			s.takeHeader(name, values)
+		}
 	}
-	if values := r.Header.Values(headerStatus); len(values) > 0 {
+	removeHopByHop(r)
+	s.takePreferences(r.Header["Prefer"])
+	return s
+}
+
+// takeHeader reads one header of the gate's. Other spellings of its name than
+// the canonical one say nothing.
+func (s *signals) takeHeader(name string, values []string) {
+	if len(values) == 0 {
+		return
+	}
+	switch value := values[0]; name {
+	case headerSession:
+		s.session = value
+	case headerApproval:
+		s.handle = value
+	case headerRestart:
+		s.restart = value
+	case headerStatus:
 		s.status = true
-		if seconds, err := strconv.ParseUint(values[0], 10, 16); err == nil {
+		if seconds, err := strconv.ParseUint(value, 10, 16); err == nil {
 			s.statusWait = min(time.Duration(seconds)*time.Second, maxStatusWait)
 		}
 	}
-	removeOurs(r)
-	s.takePreferences(r.Header.Values("Prefer"))
-	return s
 }
 
 // connectionOptions are what Connection may say, besides upgrade. Any other
@@ -59,15 +75,10 @@ func takeSignals(r *http.Request) signals {
 // §7.6.1): what was read here, or set here, would not arrive.
 var connectionOptions = map[string]bool{"close": true, "keep-alive": true, "te": true}
 
-// removeOurs removes every header of ours from a request, and from Connection
-// what is not of the connection. Trailers go as a whole. They come after
-// everything that was decided, and nothing that is approved needs them.
-func removeOurs(r *http.Request) {
-	for name := range r.Header {
-		if isOurs(name) {
-			delete(r.Header, name)
-		}
-	}
+// removeHopByHop removes from Connection what is not of the connection, and
+// trailers as a whole: they come after everything that was decided, and nothing
+// that is approved needs them.
+func removeHopByHop(r *http.Request) {
 	r.Trailer = nil
 	delete(r.Header, "Trailer")
 	// An upgrade to another protocol than WebSocket, such as h2c, would open a

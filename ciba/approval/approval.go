@@ -189,9 +189,9 @@ func (e *Engine) UseWithin(ctx context.Context, b Binding, within time.Duration)
 	if err := b.check(); err != nil {
 		return Grant{}, Approval{}, err
 	}
-	owner, key := e.keys.place(b)
-	use := func() (Grant, Approval, error) { return e.recall(ctx, owner, key) }
+	use := func() (Grant, Approval, error) { return e.recall(ctx, b) }
 	if b.oneTime() {
+		owner, key := e.keys.place(b)
 		op := rand.Text()
 		use = func() (Grant, Approval, error) { return e.spend(ctx, owner, key, op) }
 	}
@@ -226,7 +226,7 @@ const retryTime = 200 * time.Millisecond
 // spend uses an approval that is good for one request. In repetitions, op is
 // the same.
 func (e *Engine) spend(ctx context.Context, owner Tag, key Key, op string) (Grant, Approval, error) {
-	rec, spent, err := e.store.Spend(ctx, owner, key, op, presenceTime, keepTime)
+	rec, spent, err := e.store.Spend(ctx, owner, key, op, presenceTime)
 	switch {
 	case err != nil:
 		return Grant{}, Approval{}, storeError("spending an approval", err)
@@ -234,14 +234,23 @@ func (e *Engine) spend(ctx context.Context, owner Tag, key Key, op string) (Gran
 		return Grant{}, e.view(rec), ErrNotApproved
 	case !e.ended.end(rec.ID, op):
 		e.logForgetful(ctx, rec.ID)
-		return Grant{}, e.view(rec), ErrNotApproved
+		return e.turnDown(ctx, rec, Spent, "")
 	}
 	g, err := e.grant(ctx, rec)
 	if err != nil {
-		return Grant{}, e.unproven(rec), err
+		return e.turnDown(ctx, rec, Failed, ReasonUnreadable)
 	}
 	e.logger.LogAttrs(ctx, slog.LevelInfo, "approval used", slog.String("approval_id", rec.ID))
 	return g, Approval{}, nil
+}
+
+// turnDown refuses a use that the store has granted.
+func (e *Engine) turnDown(ctx context.Context, spent Record, s State, why Reason) (Grant, Approval, error) {
+	rec, err := e.store.Get(ctx, spent.Owner, spent.Key)
+	if err != nil {
+		return Grant{}, Approval{}, storeError("reading an approval", err)
+	}
+	return Grant{}, e.refused(rec, s, why), ErrNotApproved
 }
 
 // logForgetful tells of a store that has forgotten how an approval ended.
@@ -250,11 +259,10 @@ func (e *Engine) logForgetful(ctx context.Context, id string) {
 		slog.String("approval_id", id))
 }
 
-// unproven is an approval that the store holds for granted, and no gateway has
-// granted, or not for so long.
-func (e *Engine) unproven(rec Record) Approval {
+// refused is an approval that the store holds for good, and the engine does not.
+func (e *Engine) refused(rec Record, s State, why Reason) Approval {
 	a := e.view(rec)
-	a.State, a.Reason = Failed, ReasonUnreadable
+	a.State, a.Reason = s, why
 	return a
 }
 

@@ -55,12 +55,15 @@ func (b Binding) check() error {
 }
 
 // place is where the records of this binding are.
-func (k keys) place(b Binding) (Tag, Key) {
+func (k keys) place(b Binding) (Tag, Key) { return k.ownerOf(b.UUID), k.keyOf(b) }
+
+// keyOf is a binding's key: no two have the same.
+func (k keys) keyOf(b Binding) Key {
 	kind := "remembered"
 	if b.oneTime() {
 		kind = "one-time"
 	}
-	key := k.binding.sum(
+	return k.binding.sum(
 		string(b.Session.secret[:]),
 		b.User,
 		canonicalUUID(b.UUID),
@@ -69,7 +72,6 @@ func (k keys) place(b Binding) (Tag, Key) {
 		kind,
 		string(b.Request),
 	)
-	return k.ownerOf(b.UUID), Key(key)
 }
 
 // slotOf is what a person can be asked for once at a time: whatever one policy

@@ -171,10 +171,10 @@ func (s *brittle) Change(ctx context.Context, c approval.Change) (approval.Recor
 	return asked(s, "Change", func() (approval.Record, error) { return s.Store.Change(ctx, c) })
 }
 
-func (s *brittle) Spend(ctx context.Context, owner approval.Tag, key approval.Key, op string, presence, keep time.Duration) (approval.Record, bool, error) {
+func (s *brittle) Spend(ctx context.Context, owner approval.Tag, key approval.Key, op string, presence time.Duration) (approval.Record, bool, error) {
 	var spent bool
 	rec, err := asked(s, "Spend", func() (rec approval.Record, err error) {
-		rec, spent, err = s.Store.Spend(ctx, owner, key, op, presence, keep)
+		rec, spent, err = s.Store.Spend(ctx, owner, key, op, presence)
 		return rec, err
 	})
 	return rec, spent && err == nil, err

@@ -37,7 +37,7 @@ func TestMemory_keepsNothingThatHasEnded(t *testing.T) {
 	var m memory
 	var e ended
 	m.hear(true, 0)
-	at, until := memoryPlace{}, time.Now().Add(time.Hour)
+	at, until := Key{}, time.Now().Add(time.Hour)
 	for _, ends := range []bool{false, true} {
 		era := m.read()
 		if ends {
@@ -55,7 +55,7 @@ func TestMemory_keepsNothingThatHasEnded(t *testing.T) {
 func TestMemory_learnsAgainAfterTheFeedWasLostWhileOthersRead(t *testing.T) {
 	var m memory
 	var e ended
-	at, until := memoryPlace{}, time.Now().Add(time.Hour)
+	at, until := Key{}, time.Now().Add(time.Hour)
 	m.hear(true, 0)
 	before := m.read()
 	m.hear(false, 0)
@@ -74,7 +74,7 @@ func TestMemory_knowsNoLongerThanTheFeedCanBeTrusted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var m memory
 		var e ended
-		at := memoryPlace{}
+		at := Key{}
 		m.hear(true, 900*time.Millisecond)
 		m.learn(m.read(), at, Grant{ApprovalID: "id"}, time.Now().Add(time.Hour), &e)
 		time.Sleep(800 * time.Millisecond)

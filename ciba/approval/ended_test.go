@@ -20,11 +20,11 @@ type forgetful struct {
 	again bool
 }
 
-func (s *forgetful) Spend(ctx context.Context, owner approval.Tag, key approval.Key, op string, presence, keep time.Duration) (approval.Record, bool, error) {
+func (s *forgetful) Spend(ctx context.Context, owner approval.Tag, key approval.Key, op string, presence time.Duration) (approval.Record, bool, error) {
 	if s.again {
 		return s.used, true, nil
 	}
-	rec, spent, err := s.Store.Spend(ctx, owner, key, op, presence, keep)
+	rec, spent, err := s.Store.Spend(ctx, owner, key, op, presence)
 	s.used = rec
 	return rec, spent, err
 }

@@ -17,17 +17,12 @@ type memory struct {
 	mu      sync.RWMutex
 	hearing bool
 	trust   time.Duration // see [News]
-	byPlace map[memoryPlace]known
-	byID    map[string]memoryPlace
+	byKey   map[Key]known
+	byID    map[string]Key
 
 	// era is another whenever the feed was lost or came back: what was read in
 	// an earlier one may have changed unheard.
 	era uint64
-}
-
-type memoryPlace struct {
-	owner Tag
-	key   Key
 }
 
 type known struct {
@@ -36,9 +31,9 @@ type known struct {
 }
 
 // recall returns the grant under a key, if it is known.
-func (m *memory) recall(at memoryPlace) (Grant, bool) {
+func (m *memory) recall(key Key) (Grant, bool) {
 	m.mu.RLock()
-	k, ok := m.byPlace[at]
+	k, ok := m.byKey[key]
 	m.mu.RUnlock()
 	// By both clocks: the one that cannot be set stands still while a virtual
 	// machine is suspended.
@@ -56,21 +51,21 @@ func (m *memory) read() uint64 {
 // learn says that a record which was read has brought a grant that is good
 // until a certain time. That is known from now on, unless the news have
 // overtaken it: an end is known before forget is told of it.
-func (m *memory) learn(era uint64, at memoryPlace, g Grant, until time.Time, e *ended) {
+func (m *memory) learn(era uint64, key Key, g Grant, until time.Time, e *ended) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.hearing && m.era == era && !e.has(g.ApprovalID) {
-		if m.byPlace == nil || len(m.byPlace) >= memorySize {
+		if m.byKey == nil || len(m.byKey) >= memorySize {
 			// Starting afresh is cheap: whatever is asked for is read once.
-			m.byPlace = make(map[memoryPlace]known)
-			m.byID = make(map[string]memoryPlace)
+			m.byKey = make(map[Key]known)
+			m.byID = make(map[string]Key)
 		}
 		if trusted := time.Now().Add(m.trust); m.trust > 0 && trusted.Before(until) {
 			until = trusted
 		}
-		delete(m.byID, m.byPlace[at].grant.ApprovalID)
-		m.byPlace[at] = known{g, until}
-		m.byID[g.ApprovalID] = at
+		delete(m.byID, m.byKey[key].grant.ApprovalID)
+		m.byKey[key] = known{g, until}
+		m.byID[g.ApprovalID] = key
 	}
 }
 
@@ -80,7 +75,7 @@ func (m *memory) hear(hearing bool, trust time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.hearing, m.trust = hearing, trust
-	m.byPlace, m.byID = nil, nil
+	m.byKey, m.byID = nil, nil
 	m.era++
 }
 
@@ -88,22 +83,22 @@ func (m *memory) hear(hearing bool, trust time.Duration) {
 func (m *memory) forget(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if at, ok := m.byID[id]; ok {
+	if key, ok := m.byID[id]; ok {
 		delete(m.byID, id)
-		delete(m.byPlace, at)
+		delete(m.byKey, key)
 	}
 }
 
 // recall is Use for remembered approvals: without a round trip where the
 // approval is known.
-func (e *Engine) recall(ctx context.Context, owner Tag, key Key) (Grant, Approval, error) {
-	at := memoryPlace{owner, key}
-	if g, ok := e.memory.recall(at); ok {
+func (e *Engine) recall(ctx context.Context, b Binding) (Grant, Approval, error) {
+	key := e.keys.keyOf(b)
+	if g, ok := e.memory.recall(key); ok {
 		return g, Approval{}, nil
 	}
 	era := e.memory.read()
 	asked := time.Now()
-	rec, err := e.store.Touch(ctx, owner, key, presenceTime)
+	rec, err := e.store.Touch(ctx, e.keys.ownerOf(b.UUID), key, presenceTime)
 	switch {
 	case err != nil:
 		return Grant{}, Approval{}, storeError("reading an approval", err)
@@ -115,14 +110,12 @@ func (e *Engine) recall(ctx context.Context, owner Tag, key Key) (Grant, Approva
 		// Tell the store again, for those who do not know. If that fails, the
 		// next request does.
 		_, _ = e.cancel(ctx, rec, Change{Event: EventCancel, Keep: keepTime})
-		a := e.view(rec)
-		a.State = Cancelled
-		return Grant{}, a, ErrNotApproved
+		return Grant{}, e.refused(rec, Cancelled, ""), ErrNotApproved
 	}
 	g, err := e.grant(ctx, rec)
 	if err != nil {
-		return Grant{}, e.unproven(rec), err
+		return Grant{}, e.refused(rec, Failed, ReasonUnreadable), err
 	}
-	e.memory.learn(era, at, g, asked.Add(rec.Left), &e.ended)
+	e.memory.learn(era, key, g, asked.Add(rec.Left), &e.ended)
 	return g, Approval{}, nil
 }

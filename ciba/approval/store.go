@@ -217,13 +217,13 @@ type Store interface {
 
 	// Spend uses an approval that is good for one request: where the state is
 	// Approved, it applies EventSpend, forgets what is parked, and reports
-	// true with the record. Otherwise it does what Touch does. It is one round
-	// trip for what every request that passes has to do. The news of it may come
-	// a moment later, and more than once.
+	// true with the Ref, State and Outcome of the record; the record is kept for
+	// as long as it would have been unspent. Otherwise it does what Touch does.
+	// It is one round trip for what every request that passes has to do. The
+	// news of it may come a moment later, and more than once.
 	//
-	// op is random and the same in every repetition; keep is how long the
-	// spent record is kept.
-	Spend(ctx context.Context, owner Tag, key Key, op string, presence, keep time.Duration) (Record, bool, error)
+	// op is random and the same in every repetition.
+	Spend(ctx context.Context, owner Tag, key Key, op string, presence time.Duration) (Record, bool, error)
 
 	// Park keeps a sealed request body beside a record until it is spent
 	// or goes. It replaces what was parked before. It returns

@@ -148,10 +148,10 @@ func (s *stoppingStore) Change(ctx context.Context, c approval.Change) (rec appr
 	return
 }
 
-func (s *stoppingStore) Spend(ctx context.Context, owner approval.Tag, key approval.Key, op string, presence, keep time.Duration) (rec approval.Record, spent bool, err error) {
+func (s *stoppingStore) Spend(ctx context.Context, owner approval.Tag, key approval.Key, op string, presence time.Duration) (rec approval.Record, spent bool, err error) {
 	// Every request asks; only the one that spends is of interest.
 	s.at("before Spend")
-	if rec, spent, err = s.Store.Spend(ctx, owner, key, op, presence, keep); spent {
+	if rec, spent, err = s.Store.Spend(ctx, owner, key, op, presence); spent {
 		s.at("after Spend")
 	}
 	return

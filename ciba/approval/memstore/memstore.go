@@ -190,11 +190,11 @@ func (s *Store) touch(r *record, now time.Time, presence time.Duration) {
 }
 
 // Spend implements [approval.Store].
-func (s *Store) Spend(ctx context.Context, owner approval.Tag, key approval.Key, op string, presence, keep time.Duration) (approval.Record, bool, error) {
+func (s *Store) Spend(ctx context.Context, owner approval.Tag, key approval.Key, op string, presence time.Duration) (approval.Record, bool, error) {
 	if err := ctx.Err(); err != nil {
 		return approval.Record{}, false, err
 	}
-	seen, told, spent, err := s.spend(owner, key, op, presence, keep)
+	seen, told, spent, err := s.spend(owner, key, op, presence)
 	for _, l := range told {
 		l.tell(approval.News{ID: seen.ID, End: op})
 	}
@@ -203,7 +203,7 @@ func (s *Store) Spend(ctx context.Context, owner approval.Tag, key approval.Key,
 
 // spend does the work of Spend and returns whom to tell of it, outside the
 // lock.
-func (s *Store) spend(owner approval.Tag, key approval.Key, op string, presence, keep time.Duration) (approval.Record, []*listener, bool, error) {
+func (s *Store) spend(owner approval.Tag, key approval.Key, op string, presence time.Duration) (approval.Record, []*listener, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.sweep()
@@ -214,8 +214,7 @@ func (s *Store) spend(owner approval.Tag, key approval.Key, op string, presence,
 	case op != "" && r.op == op:
 		return r.view(now), nil, true, nil
 	case r.view(now).State == approval.Approved:
-		r.State, r.op, r.ends, r.gone = approval.EventSpend.To(), op, now, now.Add(keep)
-		heap.Fix(&s.removals, r.index)
+		r.State, r.op, r.ends = approval.EventSpend.To(), op, now
 		s.unpark(r)
 		return r.view(now), s.listening(), true, nil
 	}

@@ -328,7 +328,7 @@ func TestStore_followsASlotThatMoves(t *testing.T) {
 		t.Errorf("Extend: %v", err)
 	}
 	for n := range 2 {
-		_, spent, err := s.Spend(ctx, ref.Owner, ref.Key, fmt.Sprint("spend ", n), 0, time.Hour)
+		_, spent, err := s.Spend(ctx, ref.Owner, ref.Key, fmt.Sprint("spend ", n), 0)
 		if err != nil || spent != (n == 0) {
 			t.Errorf("Spend %d: spent %t, error %v", n, spent, err)
 		}

@@ -108,7 +108,7 @@ func TestStore_survivesLostReplies(t *testing.T) {
 		{"Parked", func(s *redisstore.Store) (any, error) { return s.Parked(ctx, ref) }},
 		{"Change to approved", changed(ref, approval.EventApprove)},
 		{"Spend", func(s *redisstore.Store) (any, error) {
-			r, spent, err := s.Spend(ctx, ref.Owner, ref.Key, "op", 0, time.Hour)
+			r, spent, err := s.Spend(ctx, ref.Owner, ref.Key, "op", 0)
 			return []any{r.State, spent}, err
 		}},
 		{"Create after the end", created(next, ref.ID)},

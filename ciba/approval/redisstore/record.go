@@ -16,6 +16,8 @@ import (
 )
 
 var (
+	//go:embed marks.lua
+	marksLua string
 	//go:embed record.lua
 	recordLua string
 	//go:embed create.lua
@@ -35,15 +37,20 @@ var (
 	//go:embed unpark.lua
 	unparkLua string
 
-	createScript = redis.NewScript(clockLua + recordLua + createLua)
-	getScript    = redis.NewScript(clockLua + recordLua + getLua)
-	touchScript  = redis.NewScript(clockLua + recordLua + touchLua)
-	spendScript  = redis.NewScript(clockLua + recordLua + spendLua)
-	changeScript = redis.NewScript(clockLua + recordLua + changeLua)
-	parkScript   = redis.NewScript(clockLua + recordLua + parkLua)
-	parkedScript = redis.NewScript(clockLua + recordLua + parkedLua)
-	unparkScript = redis.NewScript(clockLua + recordLua + unparkLua)
+	createScript = recordScript(createLua)
+	getScript    = recordScript(getLua)
+	touchScript  = recordScript(touchLua)
+	spendScript  = redis.NewScript(clockLua + marksLua + spendLua + recordLua + touchLua)
+	changeScript = recordScript(changeLua)
+	parkScript   = recordScript(parkLua)
+	parkedScript = recordScript(parkedLua)
+	unparkScript = recordScript(unparkLua)
 )
+
+// recordScript is a script that may use all that there is for records.
+func recordScript(lua string) *redis.Script {
+	return redis.NewScript(clockLua + marksLua + recordLua + lua)
+}
 
 // keys names a record and the body that is parked beside it.
 func (s *Store) keys(owner approval.Tag, key approval.Key) []string {
@@ -135,13 +142,19 @@ func (s *Store) read(ctx context.Context, script *redis.Script, owner approval.T
 }
 
 // Spend implements [approval.Store].
-func (s *Store) Spend(ctx context.Context, owner approval.Tag, key approval.Key, op string, presence, keep time.Duration) (approval.Record, bool, error) {
-	answer, err := s.run(ctx, spendScript, s.keys(owner, key), op, micros(presence), micros(keep),
+func (s *Store) Spend(ctx context.Context, owner approval.Tag, key approval.Key, op string, presence time.Duration) (approval.Record, bool, error) {
+	answer, err := s.run(ctx, spendScript, s.keys(owner, key), micros(presence), op,
 		string(approval.Approved), string(approval.EventSpend.To()))
-	var word string
+	if err == nil {
+		if id, outcome, ok := decodeSpent(answer); ok {
+			s.used.add(id + " " + op)
+			ref := approval.Ref{Owner: owner, Key: key, ID: id}
+			return approval.Record{Ref: ref, State: approval.EventSpend.To(), Outcome: outcome}, true, nil
+		}
+	}
 	var r approval.Record
 	if err == nil {
-		word, r, err = decode(answer, owner, key)
+		_, r, err = decode(answer, owner, key)
 	}
 	if errors.Is(err, approval.ErrNotFound) {
 		return approval.Record{}, false, err
@@ -149,10 +162,18 @@ func (s *Store) Spend(ctx context.Context, owner approval.Tag, key approval.Key,
 	if err != nil {
 		return approval.Record{}, false, fmt.Errorf("spending an approval in Redis: %w", err)
 	}
-	if word == "spent" {
-		s.used.add(r.ID + " " + op)
+	return r, false, nil
+}
+
+// decodeSpent reads the answer of a script that has spent an approval.
+func decodeSpent(answer any) (id string, outcome []byte, ok bool) {
+	parts, _ := answer.([]any)
+	if len(parts) != 3 || parts[0] != "spent" {
+		return "", nil, false
 	}
-	return r, word == "spent", nil
+	id, isID := parts[1].(string)
+	proof, isProof := parts[2].(string)
+	return id, bytesOf(proof), isID && isProof && id != ""
 }
 
 // Change implements [approval.Store].

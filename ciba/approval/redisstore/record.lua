@@ -1,11 +1,5 @@
--- What the scripts on records share; it is put in front of each of them.
---
--- A record is a hash: i = ID, t = session tag and slot, v = interval in
--- nanoseconds, n = Op of the last change, p = plan, o = outcome, and s = what
--- changes often, in one field since fields are what takes memory: the
--- microsecond at which a live state ends (0 in ended states), the one until
--- which somebody waits, the state, and the reason, with single spaces between
--- them. All fields are always there.
+-- What the scripts on records share; it is put in front of each of them, behind
+-- marks.lua.
 
 -- load returns the record under a key, or nil.
 local function load(key)
@@ -15,17 +9,12 @@ local function load(key)
     if f[i] then found = found + 1 end
   end
   if found == 0 then return nil end
-  local ends, present, state, reason = string.match(f[7] or '', '^(%d+) (%d+) (%l+) (.*)$')
+  local ends, present, state, reason = marks(f[7])
   if found < 7 or not ends then error('a record is damaged') end
   return {
     id = f[1], tags = f[2], interval = f[3], op = f[4], plan = f[5], outcome = f[6],
     ends = tonumber(ends), present = tonumber(present), state = state, reason = reason,
   }
-end
-
--- mark writes of a record what changes often, and the Op.
-local function mark(key, r)
-  redis.call('HSET', key, 'n', r.op, 's', table.concat({int(r.ends), int(r.present), r.state, r.reason}, ' '))
 end
 
 -- save writes a whole record.
@@ -55,7 +44,7 @@ local function hold(slot, r, key)
   expire(slot, r.ends)
 end
 
--- reply is what a script answers: a word, how much longer the state lasts and
+-- reply is what most scripts answer: a word, how much longer the state lasts and
 -- somebody waits, and the record.
 local function reply(word, r, now)
   local left = 0

@@ -1,21 +1,19 @@
 -- KEYS: record, parked body
--- ARGV: Op, presence, keep, the state to come from, the one to go to
+-- ARGV: presence, Op, the state to come from, the one to go to
 --
--- What every request that passes has to do, in one script.
+-- What every request that passes has to do, in one script. So where it succeeds
+-- it reads, writes and answers no more than it must, and the record goes when
+-- it would have gone unspent. Otherwise touch.lua follows; what that needs is
+-- defined behind this.
 
-local now = clock()
-local r = load(KEYS[1])
-if not r then return {'absent'} end
-if ARGV[1] ~= '' and r.op == ARGV[1] then return reply('spent', r, now) end
-if r.state == ARGV[4] and now < r.ends then
-  r.state, r.op, r.ends = ARGV[5], ARGV[1], 0
-  mark(KEYS[1], r)
-  expire(KEYS[1], now + ARGV[3])
-  redis.call('DEL', KEYS[2])
-  return reply('spent', r, now)
+local f = redis.call('HMGET', KEYS[1], 'i', 'o', 'n', 's')
+local id, outcome, op = f[1], f[2], f[3]
+local ends, present, state, reason = marks(f[4])
+if id and outcome and op and ends then
+  if ARGV[2] ~= '' and op == ARGV[2] then return {'spent', id, outcome} end
+  if state == ARGV[3] and clock() < tonumber(ends) then
+    mark(KEYS[1], {op = ARGV[2], ends = 0, present = tonumber(present), state = ARGV[4], reason = reason})
+    redis.call('DEL', KEYS[2])
+    return {'spent', id, outcome}
+  end
 end
-if now < r.ends and now + ARGV[2] > r.present then
-  r.present = now + ARGV[2]
-  mark(KEYS[1], r)
-end
-return reply('found', r, now)

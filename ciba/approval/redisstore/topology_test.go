@@ -205,7 +205,7 @@ func tour(t *testing.T, s *redisstore.Store) error {
 		{"Extend", func() (err error) { lease, err = s.Extend(ctx, lease, time.Minute); return err }},
 		{"Drop", func() error { return s.Drop(ctx, lease) }},
 		{"Change", change(approval.EventApprove)},
-		{"Spend", func() error { _, _, err := s.Spend(ctx, ref.Owner, ref.Key, "op", 0, time.Hour); return err }},
+		{"Spend", func() error { _, _, err := s.Spend(ctx, ref.Owner, ref.Key, "op", 0); return err }},
 		{"Take", func() error { _, err := s.Take(ctx, ref.Owner, approval.Rate{Burst: 9, Per: time.Second}); return err }},
 		{"Block", func() error { return s.Block(ctx, ref.Owner, approval.Penalty{First: 1, Longest: 1}) }},
 		{"Listen", listen},

@@ -33,7 +33,7 @@ func (f *fixture) approved() approval.Record {
 // spend calls Spend, which must not fail.
 func (f *fixture) spend(ref approval.Ref, op string) (approval.Record, bool) {
 	f.Helper()
-	r, spent, err := f.Store.Spend(f.Context(), ref.Owner, ref.Key, op, f.long(), f.long())
+	r, spent, err := f.Store.Spend(f.Context(), ref.Owner, ref.Key, op, f.long())
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func (f *fixture) spend(ref approval.Ref, op string) (approval.Record, bool) {
 func testSpend(f *fixture) {
 	a := f.approved()
 	r, spent := f.spend(a.Ref, "first")
-	if !spent || r.State != approval.Spent || r.ID != a.ID || !bytes.Equal(r.Outcome, a.Outcome) || r.Session != a.Session {
+	if !spent || r.State != approval.Spent || r.ID != a.ID || !bytes.Equal(r.Outcome, a.Outcome) {
 		f.Errorf("Spend: %t, %s", spent, r.State)
 	}
 	r, spent = f.spend(a.Ref, "second")
@@ -55,7 +55,7 @@ func testSpend(f *fixture) {
 	if !errors.As(err, &te) {
 		f.Errorf("Change after Spend: %v, want a TransitionError", err)
 	}
-	if _, _, err := f.Store.Spend(f.Context(), a.Owner, newRef().Key, "x", f.long(), f.long()); !errors.Is(err, approval.ErrNotFound) {
+	if _, _, err := f.Store.Spend(f.Context(), a.Owner, newRef().Key, "x", f.long()); !errors.Is(err, approval.ErrNotFound) {
 		f.Errorf("Spend of nothing: %v, want ErrNotFound", err)
 	}
 }
@@ -79,7 +79,7 @@ func testSpendAtOnce(f *fixture) {
 			if i%2 == 0 {
 				s = f.Other
 			}
-			_, ok, err := s.Spend(f.Context(), a.Owner, a.Key, newRef().ID, f.long(), f.long())
+			_, ok, err := s.Spend(f.Context(), a.Owner, a.Key, newRef().ID, f.long())
 			if err != nil {
 				f.Error(err)
 			}
@@ -128,13 +128,19 @@ func testSpendParked(f *fixture) {
 }
 
 func testSpendKept(f *fixture) {
-	a := f.approved()
-	if _, spent, err := f.Store.Spend(f.Context(), a.Owner, a.Key, "op", f.long(), f.short()); err != nil || !spent {
-		f.Fatal(spent, err)
+	n := f.slotted(newRef().Owner, newRef().Owner)
+	f.createNew(n)
+	f.change(approval.Change{Ref: n.Ref, Slot: n.Slot, Event: approval.EventStarted, Lasts: f.long(), Keep: f.long()})
+	f.change(approval.Change{
+		Ref: n.Ref, Slot: n.Slot, Event: approval.EventApprove, Outcome: []byte("proof"), Lasts: f.short(), Keep: f.short(),
+	})
+	if _, spent := f.spend(n.Ref, "op"); !spent {
+		f.Fatal("not spent")
 	}
-	if r, err := f.Store.Get(f.Context(), a.Owner, a.Key); err != nil || r.State != approval.Spent {
+	f.lapse()
+	if r, err := f.Store.Get(f.Context(), n.Owner, n.Key); err != nil || r.State != approval.Spent {
 		f.Errorf("%s, %v", r.State, err)
 	}
 	f.lapse()
-	f.wantGone(a.Ref)
+	f.wantGone(n.Ref)
 }
