@@ -481,11 +481,7 @@ func TestRedisStore_readsItsAuthoritiesAgainAtReload(t *testing.T) {
 	key := func() string {
 		t.Helper()
 		certs := redistest.NewCertificates(t)
-		content, err := os.ReadFile(certs.CAFile)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, content, 0o600); err != nil {
+		if err := os.WriteFile(file, certs.Authorities, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		a, _ := provisionApp(t, func(app object) {

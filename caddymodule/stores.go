@@ -116,13 +116,14 @@ func (s *RedisStore) Provision(caddy.Context) error {
 		}
 		s.options.URLs = append(s.options.URLs, resolved)
 	}
+	var authorities string
 	for _, f := range []struct {
 		name, value string
 		out         *string
 	}{
 		{"sentinel_username", s.SentinelUsername, &s.options.SentinelUsername},
 		{"sentinel_password", s.SentinelPassword, &s.options.SentinelPassword},
-		{"ca_file", s.CAFile, &s.options.CAFile},
+		{"ca_file", s.CAFile, &authorities},
 		{"cert_file", s.CertFile, &s.options.CertFile},
 		{"key_file", s.KeyFile, &s.options.KeyFile},
 	} {
@@ -137,6 +138,12 @@ func (s *RedisStore) Provision(caddy.Context) error {
 			return err
 		}
 	}
+	if authorities != "" {
+		var err error
+		if s.options.Authorities, err = os.ReadFile(authorities); err != nil {
+			return fmt.Errorf("reading ca_file: %w", err)
+		}
+	}
 	opened, err := redisstore.Open(s.options)
 	if err != nil {
 		return err
@@ -144,15 +151,9 @@ func (s *RedisStore) Provision(caddy.Context) error {
 	if err := opened.Close(); err != nil {
 		return err
 	}
-	var authorities []byte
-	if s.options.CAFile != "" {
-		// Others in the same file are another configuration.
-		if authorities, err = os.ReadFile(s.options.CAFile); err != nil {
-			return fmt.Errorf("reading ca_file: %w", err)
-		}
-	}
+	// Other authorities in the same file are another configuration.
 	s.poolKey = poolKey("redis", strings.Join(s.options.URLs, " "), s.MasterName, s.options.SentinelUsername, s.options.SentinelPassword, fmt.Sprint(s.Cluster), s.Prefix,
-		string(authorities), s.options.CertFile, s.options.KeyFile)
+		string(s.options.Authorities), s.options.CertFile, s.options.KeyFile)
 	return nil
 }
 

@@ -25,17 +25,14 @@ type Options struct {
 	// MasterName is the name under which the Sentinels know the primary.
 	MasterName string
 
-	// Username and Password are used where the URLs have none.
-	Username, Password string
-
 	// SentinelUsername and SentinelPassword are for the Sentinels themselves;
-	// Username and Password are never sent to them.
+	// what is in the URLs is never sent to them.
 	SentinelUsername, SentinelPassword string
 
-	// CAFile has the certificates, in PEM form, of the authorities that may
-	// vouch for the servers of rediss:// URLs, Sentinels among them. Without
-	// it, these are the system's. It is read by Open.
-	CAFile string
+	// Authorities are the certificates, in PEM form, of those that may vouch
+	// for the servers of rediss:// URLs, Sentinels among them. The default are
+	// the system's.
+	Authorities []byte
 
 	// CertFile and KeyFile have the certificate that is shown to servers of
 	// rediss:// URLs, and its key, in PEM form. They are read again for each
@@ -97,8 +94,6 @@ func (o Options) universal() (*redis.UniversalOptions, error) {
 		return nil, errors.New("a Redis Cluster has no Sentinels: set either Cluster or MasterName")
 	}
 	u := &redis.UniversalOptions{
-		Username:         o.Username,
-		Password:         o.Password,
 		SentinelUsername: o.SentinelUsername,
 		SentinelPassword: o.SentinelPassword,
 		MasterName:       o.MasterName,
@@ -130,14 +125,12 @@ func (o Options) universal() (*redis.UniversalOptions, error) {
 		}
 	}
 	u.DB = first.DB
-	if first.Password != "" {
-		u.Username, u.Password = first.Username, first.Password
-	}
+	u.Username, u.Password = first.Username, first.Password
 	if u.DB != 0 && u.MasterName == "" && (u.IsClusterMode || len(u.Addrs) > 1) {
 		return nil, errors.New("a Redis Cluster has no databases: leave the number out of the URL")
 	}
 	if first.TLSConfig == nil {
-		if o.CAFile != "" || o.CertFile != "" || o.KeyFile != "" {
+		if o.Authorities != nil || o.CertFile != "" || o.KeyFile != "" {
 			return nil, errors.New("certificates for Redis are for TLS: write rediss:// in its URLs")
 		}
 		return u, nil

@@ -40,10 +40,9 @@ func TestOpen_refusesWhatItCannotMean(t *testing.T) {
 		"cluster with sentinels":  {URLs: []string{"redis://one"}, Cluster: true, MasterName: "main"},
 		"braces in the prefix":    {URLs: []string{"redis://one"}, Prefix: "a{b}"},
 		"negative timeout":        {URLs: []string{"redis://one"}, Timeout: -1},
-		"an authority, no TLS":    {URLs: []string{"redis://one"}, CAFile: "testdata/none.pem"},
+		"an authority, no TLS":    {URLs: []string{"redis://one"}, Authorities: []byte("x")},
 		"a certificate, no TLS":   {URLs: []string{"redis://one"}, CertFile: "cert.pem", KeyFile: "key.pem"},
-		"no authority there":      {URLs: []string{"rediss://one"}, CAFile: "testdata/none.pem"},
-		"no authority in it":      {URLs: []string{"rediss://one"}, CAFile: "open_test.go"},
+		"no authority in it":      {URLs: []string{"rediss://one"}, Authorities: []byte{}},
 		"no certificate there":    {URLs: []string{"rediss://one"}, CertFile: "cert.pem", KeyFile: "key.pem"},
 		"a certificate alone":     {URLs: []string{"rediss://one"}, CertFile: "cert.pem"},
 		"a key alone":             {URLs: []string{"rediss://one"}, KeyFile: "key.pem"},
@@ -78,11 +77,11 @@ func TestOpen_translatesItsOptions(t *testing.T) {
 			"host:6379", "", "", "*redis.Client", 0, false,
 		},
 		{
-			"TLS, the password apart", redisstore.Options{URLs: []string{"rediss://host"}, Username: "u", Password: "p"},
+			"TLS", redisstore.Options{URLs: []string{"rediss://u:p@host"}},
 			"host:6379", "u", "p", "*redis.Client", 0, true,
 		},
 		{
-			"the password in the URL first", redisstore.Options{URLs: []string{"redis://:p@host"}, Username: "x", Password: "y"},
+			"a password without a user", redisstore.Options{URLs: []string{"redis://:p@host"}},
 			"host:6379", "", "p", "*redis.Client", 0, false,
 		},
 		{

@@ -5,21 +5,16 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 )
 
 // tls returns how to connect to rediss:// URLs.
 func (o Options) tls() (*tls.Config, error) {
 	// No ServerName: each connection has its own host to check.
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if o.CAFile != "" {
-		text, err := os.ReadFile(o.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("reading the authorities for Redis: %w", err)
-		}
+	if o.Authorities != nil {
 		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("%s has no certificate in PEM form", o.CAFile)
+		if !config.RootCAs.AppendCertsFromPEM(o.Authorities) {
+			return nil, errors.New("the authorities for Redis have no certificate in PEM form")
 		}
 	}
 	if o.CertFile == "" && o.KeyFile == "" {

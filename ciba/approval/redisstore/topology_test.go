@@ -64,7 +64,7 @@ func clients(t *testing.T, servers []*redistest.Server) []*redis.Client {
 
 // trust has the options say whom to trust, and who we are.
 func trust(c *redistest.Certificates, o redisstore.Options) redisstore.Options {
-	o.CAFile, o.CertFile, o.KeyFile = c.CAFile, c.CertFile, c.KeyFile
+	o.Authorities, o.CertFile, o.KeyFile = c.Authorities, c.CertFile, c.KeyFile
 	return o
 }
 
@@ -235,7 +235,7 @@ func TestStore_trustsNobodyElse(t *testing.T) {
 	certs, others := redistest.NewCertificates(t), redistest.NewCertificates(t)
 	server := certs.Start(t)
 	stranger := trust(certs, redisstore.Options{})
-	stranger.CAFile = others.CAFile
+	stranger.Authorities = others.Authorities
 	anonymous := trust(certs, redisstore.Options{})
 	anonymous.CertFile, anonymous.KeyFile = "", ""
 	wrong := trust(certs, redisstore.Options{})

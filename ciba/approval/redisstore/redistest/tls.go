@@ -22,6 +22,7 @@ import (
 // files in PEM form.
 type Certificates struct {
 	CAFile, CertFile, KeyFile string
+	Authorities               []byte // what is in CAFile
 }
 
 // NewCertificates makes an authority and a certificate.
@@ -44,7 +45,7 @@ func NewCertificates(t testing.TB) *Certificates {
 	}
 	caKey := newKey(t)
 	ca := sign(t, template, template, caKey, caKey)
-	writePEM(t, c.CAFile, "CERTIFICATE", ca)
+	c.Authorities = writePEM(t, c.CAFile, "CERTIFICATE", ca)
 
 	parent, err := x509.ParseCertificate(ca)
 	if err != nil {
@@ -104,12 +105,8 @@ func (c *Certificates) config(t testing.TB) *tls.Config {
 	if c == nil {
 		return nil
 	}
-	pemBytes, err := os.ReadFile(c.CAFile)
-	if err != nil {
-		t.Fatal(err)
-	}
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pemBytes)
+	roots.AppendCertsFromPEM(c.Authorities)
 	cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
 	if err != nil {
 		t.Fatal(err)
@@ -136,9 +133,11 @@ func sign(t testing.TB, template, parent *x509.Certificate, key, by *ecdsa.Priva
 	return der
 }
 
-func writePEM(t testing.TB, file, kind string, der []byte) {
+func writePEM(t testing.TB, file, kind string, der []byte) []byte {
 	t.Helper()
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+	text := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return text
 }
