@@ -230,9 +230,9 @@ func TestConfig_refuses(t *testing.T) {
 		{"negative remember", "remember must not be negative", func(_, route object) { route["remember"] = -1 }},
 		{"negative hold", "hold must not be negative", func(_, route object) { route["hold"] = "-1s" }},
 		{"certificates without TLS", "certificates for Redis are for TLS: write rediss:// in its URLs", func(app, _ object) {
-			app["store"] = object{"module": "redis", "urls": []string{"redis://localhost"}, "ca_file": "/nowhere/ca.pem"}
+			app["store"] = object{"module": "redis", "urls": []string{"redis://localhost"}, "cert_file": "cert.pem", "key_file": "key.pem"}
 		}},
-		{"authorities that are not there", "reading the authorities for Redis: open /nowhere/ca.pem", func(app, _ object) {
+		{"authorities that are not there", "reading ca_file: open /nowhere/ca.pem", func(app, _ object) {
 			app["store"] = object{"module": "redis", "urls": []string{"rediss://localhost"}, "ca_file": "/nowhere/ca.pem"}
 		}},
 		{"a certificate without its key", "a certificate for Redis and its key go together", func(app, _ object) {

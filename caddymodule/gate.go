@@ -221,22 +221,11 @@ func (v *visit) goOnOnce(waiting approval.Approval) *passage {
 
 // byRequest serves a request by what it is.
 func (v *visit) byRequest() *passage {
-	if v.Remember > 0 && !v.status {
-		// An approval that is there needs no more than itself: the request may
-		// come from anywhere, as it may without the gate. Whatever else there
-		// is, or is the matter, comes up below.
-		p, a, err := v.use()
-		switch {
-		case err == nil:
-			return p
-		case errors.Is(err, approval.ErrStore):
-			return v.trouble(err)
-		case !v.screen():
-			return nil
-		}
-		return v.proceed(a, err)
-	}
-	if !v.screen() {
+	// An approval that is remembered needs no more than itself: the request may
+	// come from anywhere, as it may without the gate. Whatever else there is, or
+	// is the matter, comes up when it is not there.
+	early := v.Remember > 0 && !v.status
+	if !early && !v.screen() {
 		return nil
 	}
 	if v.status {
@@ -247,8 +236,14 @@ func (v *visit) byRequest() *passage {
 		return v.tell(a)
 	}
 	p, a, err := v.use()
-	if err == nil {
+	switch {
+	case err == nil:
 		return p
+	case early && errors.Is(err, approval.ErrStore):
+		return v.trouble(err)
+	}
+	if early && !v.screen() {
+		return nil
 	}
 	return v.proceed(a, err)
 }

@@ -103,7 +103,7 @@ func (RedisStore) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision resolves the URLs, without making a connection.
+// Provision resolves the URLs and reads ca_file, without making a connection.
 func (s *RedisStore) Provision(caddy.Context) error {
 	if len(s.URLs) == 0 {
 		return errors.New("redis store has no URL: write redis://host:6379 or the like")
@@ -116,14 +116,14 @@ func (s *RedisStore) Provision(caddy.Context) error {
 		}
 		s.options.URLs = append(s.options.URLs, resolved)
 	}
-	var authorities string
+	var caFile string
 	for _, f := range []struct {
 		name, value string
 		out         *string
 	}{
 		{"sentinel_username", s.SentinelUsername, &s.options.SentinelUsername},
 		{"sentinel_password", s.SentinelPassword, &s.options.SentinelPassword},
-		{"ca_file", s.CAFile, &authorities},
+		{"ca_file", s.CAFile, &caFile},
 		{"cert_file", s.CertFile, &s.options.CertFile},
 		{"key_file", s.KeyFile, &s.options.KeyFile},
 	} {
@@ -138,9 +138,9 @@ func (s *RedisStore) Provision(caddy.Context) error {
 			return err
 		}
 	}
-	if authorities != "" {
+	if caFile != "" {
 		var err error
-		if s.options.Authorities, err = os.ReadFile(authorities); err != nil {
+		if s.options.Authorities, err = os.ReadFile(caFile); err != nil {
 			return fmt.Errorf("reading ca_file: %w", err)
 		}
 	}

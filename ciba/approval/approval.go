@@ -234,23 +234,14 @@ func (e *Engine) spend(ctx context.Context, owner Tag, key Key, op string) (Gran
 		return Grant{}, e.view(rec), ErrNotApproved
 	case !e.ended.end(rec.ID, op):
 		e.logForgetful(ctx, rec.ID)
-		return e.turnDown(ctx, rec, Spent, "")
+		return Grant{}, e.refused(rec, Spent, ""), ErrNotApproved
 	}
 	g, err := e.grant(ctx, rec)
 	if err != nil {
-		return e.turnDown(ctx, rec, Failed, ReasonUnreadable)
+		return Grant{}, e.refused(rec, Failed, ReasonUnreadable), err
 	}
 	e.logger.LogAttrs(ctx, slog.LevelInfo, "approval used", slog.String("approval_id", rec.ID))
 	return g, Approval{}, nil
-}
-
-// turnDown refuses a use that the store has granted.
-func (e *Engine) turnDown(ctx context.Context, spent Record, s State, why Reason) (Grant, Approval, error) {
-	rec, err := e.store.Get(ctx, spent.Owner, spent.Key)
-	if err != nil {
-		return Grant{}, Approval{}, storeError("reading an approval", err)
-	}
-	return Grant{}, e.refused(rec, s, why), ErrNotApproved
 }
 
 // logForgetful tells of a store that has forgotten how an approval ended.
@@ -259,7 +250,8 @@ func (e *Engine) logForgetful(ctx context.Context, id string) {
 		slog.String("approval_id", id))
 }
 
-// refused is an approval that the store holds for good, and the engine does not.
+// refused is an approval that the store takes to be good, and the engine does
+// not.
 func (e *Engine) refused(rec Record, s State, why Reason) Approval {
 	a := e.view(rec)
 	a.State, a.Reason = s, why

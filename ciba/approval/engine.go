@@ -22,7 +22,8 @@ const (
 	useTime = 5 * time.Minute
 
 	// keepTime is how long an ended approval is remembered: in this time, the
-	// same request is told what happened and starts nothing by itself.
+	// same request is told what happened and starts nothing by itself. For one
+	// that was used it begins when it could last have been.
 	keepTime = 10 * time.Minute
 
 	// RetryTime is how long a start that failed for want of the provider is

@@ -46,8 +46,9 @@ func TestEngine_refusesWhatAWriterOfTheStoreForges(t *testing.T) {
 			if err != nil || a.State != approval.Approved {
 				t.Fatalf("the store says %s, %v", a.State, err)
 			}
-			if _, _, err := e.Use(t.Context(), other); !errors.Is(err, approval.ErrNotApproved) {
-				t.Errorf("%s: %v, want ErrNotApproved", name, err)
+			_, a, err = e.Use(t.Context(), other)
+			if !errors.Is(err, approval.ErrNotApproved) || a.State != approval.Failed || a.Reason != approval.ReasonUnreadable {
+				t.Errorf("%s: %v, %s %s; want it failed as unreadable", name, err, a.State, a.Reason)
 			}
 		}
 	})

@@ -148,6 +148,10 @@ type News struct {
 	// change, where single messages can be lost without notice; 0 is for as
 	// long as the feed is up.
 	Trust time.Duration
+	// Same says, in a Gap, that the feed comes from the same server as before,
+	// which has not been away in between: it or the way to it was only slow, and
+	// it has forgotten nothing.
+	Same bool
 	// Lost says that no messages come at the moment: what relies on hearing of
 	// changes must stop doing so. A Gap follows when they come again.
 	Lost bool
@@ -219,8 +223,7 @@ type Store interface {
 	// Approved, it applies EventSpend, forgets what is parked, and reports
 	// true with the Ref, State and Outcome of the record; the record is kept for
 	// as long as it would have been unspent. Otherwise it does what Touch does.
-	// It is one round trip for what every request that passes has to do. The
-	// news of it may come a moment later, and more than once.
+	// It is one round trip for what every request that passes has to do.
 	//
 	// op is random and the same in every repetition.
 	Spend(ctx context.Context, owner Tag, key Key, op string, presence time.Duration) (Record, bool, error)

@@ -164,3 +164,33 @@ func TestPoller_collectsAnswersInTimesOfTrouble(t *testing.T) {
 		troubled.Wait()
 	})
 }
+
+// While it is not known whether the store has been set back nothing is polled,
+// and no longer than that if it has not.
+func TestPoller_goesOnAfterAFeedThatWasOnlySlow(t *testing.T) {
+	for name, c := range map[string]struct {
+		gap              approval.News
+		earliest, latest time.Duration
+	}{
+		"the same server":    {approval.News{Gap: true, Same: true}, 6 * time.Second, 8 * time.Second},
+		"another one, maybe": {approval.News{Gap: true}, 11 * time.Second, 13 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				e := w.engine()
+				a := begin(t, e, binding(e))
+				w.approve()
+				began := time.Now()
+				time.Sleep(4 * time.Second)
+				w.store.news(approval.News{Lost: true})
+				time.Sleep(2 * time.Second)
+				w.store.news(c.gap)
+				wait(t, e, a, approval.Approved)
+				if took := time.Since(began); took < c.earliest || took > c.latest {
+					t.Errorf("collected after %v, want between %v and %v", took, c.earliest, c.latest)
+				}
+			})
+		})
+	}
+}

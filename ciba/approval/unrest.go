@@ -13,6 +13,10 @@ const (
 	// unrestTime bounds how often trouble that comes again makes that longer:
 	// answers must be collected in times of trouble as well.
 	unrestTime = 10 * time.Second
+
+	// doubtTime is how long an approval is left alone while it is not known
+	// whether there is trouble.
+	doubtTime = time.Second
 )
 
 // unrest is trouble with the store, which began or was over a moment ago. The
@@ -22,12 +26,14 @@ const (
 type unrest struct {
 	mu          sync.Mutex
 	begun, last time.Time
+	doubtful    bool
 }
 
 // note says that there is trouble, or that it is over.
 func (u *unrest) note() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.doubtful = false
 	now := time.Now()
 	switch {
 	case now.Sub(u.last) > settleTime:
@@ -37,12 +43,29 @@ func (u *unrest) note() {
 	}
 }
 
+// doubt says that there may be trouble: nothing is polled until there is none,
+// or it is noted.
+func (u *unrest) doubt() { u.setDoubt(true) }
+
+// trust says that there was none.
+func (u *unrest) trust() { u.setDoubt(false) }
+
+func (u *unrest) setDoubt(is bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.doubtful = is
+}
+
 // wait is how long it is until an approval with this interval may be polled.
 func (u *unrest) wait(interval time.Duration) time.Duration {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.last.IsZero() {
-		return 0
+	var wait time.Duration
+	if !u.last.IsZero() {
+		wait = time.Until(u.last.Add(max(interval, settleTime)))
 	}
-	return time.Until(u.last.Add(max(interval, settleTime)))
+	if u.doubtful {
+		wait = max(wait, doubtTime)
+	}
+	return wait
 }

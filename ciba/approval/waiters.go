@@ -75,8 +75,13 @@ func (e *Engine) listen() {
 		err := e.store.Listen(e.run, func(n News) {
 			switch {
 			case n.Lost:
-				e.unrest.note()
+				e.unrest.doubt()
 				e.memory.hear(false, 0)
+				e.logger.LogAttrs(e.run, slog.LevelWarn, "approval store is slow to tell the news: nothing is polled or known by heart until it does")
+			case n.Gap && n.Same:
+				e.unrest.trust()
+				e.memory.hear(true, n.Trust)
+				e.waiters.tellAll()
 			case n.Gap:
 				if heard {
 					e.unrest.note()

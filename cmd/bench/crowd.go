@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -12,9 +13,16 @@ import (
 	"github.com/caddy-stepup/stepup/ciba/cibatest"
 )
 
-// presence is how often somebody who waits is heard of. The gate takes a
-// question back after two minutes without a sign.
-const presence = 90 * time.Second
+const (
+	// presence is how often somebody who waits is heard of, and behindTime how
+	// much later that may be while others still ask.
+	presence   = 90 * time.Second
+	behindTime = 5 * time.Second
+
+	// absenceTarget is after how long without a sign the gate takes a question
+	// back.
+	absenceTarget = 2 * time.Minute
+)
 
 // approvedOf is one in how many gets yes for an answer; the others get no. The
 // simulator signs two tokens for each yes, and has one CPU at most.
@@ -27,6 +35,9 @@ type crowd struct {
 	gateways []*gateway
 	redis    *redisServer // nil without
 	people   []*person
+
+	behind atomic.Int64 // how late the last sign of somebody was, in nanoseconds
+	latest atomic.Int64 // how late one ever was
 }
 
 // newCrowd starts so many gateways for so many people. It is to be stopped
@@ -81,19 +92,29 @@ func (c *crowd) warmUp(ctx context.Context) error {
 }
 
 // wait has everybody ask for an approval, and then be heard of often enough,
-// until ctx ends. It calls started when all have asked.
+// until ctx ends. It calls started when all have asked. Nobody asks as long as
+// the others are not heard of in time.
 func (c *crowd) wait(ctx context.Context, started func()) error {
-	const workers = 32
+	const (
+		asking = 32  // at once
+		signs  = 256 // which are to be in time however slow each is
+	)
 	type sign struct {
 		person int
 		at     time.Time
 	}
-	signs := make(chan sign, len(c.people)) // the last one of each, the oldest first
+	last := make(chan sign, len(c.people)) // of each, the oldest first
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		err := each(ctx, len(c.people), workers, func(ctx context.Context, i int) error {
+		err := each(ctx, len(c.people), asking, func(ctx context.Context, i int) error {
+			for time.Duration(c.behind.Load()) > behindTime {
+				if err := pause(ctx, behindTime/100); err != nil {
+					return err
+				}
+			}
+			at := time.Now()
 			err := c.start(ctx, c.at(i), c.people[i])
-			signs <- sign{i, time.Now()}
+			last <- sign{i, at}
 			return err
 		})
 		if err == nil && ctx.Err() == nil {
@@ -101,18 +122,21 @@ func (c *crowd) wait(ctx context.Context, started func()) error {
 		}
 		return err
 	})
-	for range workers {
+	for range signs {
 		group.Go(func() error {
 			for {
 				select {
-				case last := <-signs:
-					if err := pause(ctx, time.Until(last.at.Add(presence))); err != nil {
+				case s := <-last:
+					due := s.at.Add(presence)
+					if err := pause(ctx, time.Until(due)); err != nil {
 						return err
 					}
-					if _, err := c.state(ctx, c.at(last.person), c.people[last.person], 0); err != nil {
+					at := time.Now()
+					if _, err := c.state(ctx, c.at(s.person), c.people[s.person], 0); err != nil {
 						return err
 					}
-					signs <- sign{last.person, time.Now()}
+					c.noteSign(time.Since(due))
+					last <- sign{s.person, at}
 				case <-ctx.Done():
 					return ctx.Err()
 				}
@@ -123,6 +147,16 @@ func (c *crowd) wait(ctx context.Context, started func()) error {
 		return err
 	}
 	return nil // they are not waited for any more
+}
+
+// noteSign takes down how late somebody is heard of.
+func (c *crowd) noteSign(late time.Duration) {
+	c.behind.Store(int64(late))
+	for latest := c.latest.Load(); int64(late) > latest; latest = c.latest.Load() {
+		if c.latest.CompareAndSwap(latest, int64(late)) {
+			return
+		}
+	}
 }
 
 // resources asks all processes. Memory is measured only where it is asked for,
@@ -197,6 +231,7 @@ func (b *bench) measure(ctx context.Context, name string, c *crowd, window time.
 	}
 	leave()
 	<-gone
+	f.unheard = presence + time.Duration(c.latest.Load())
 	b.progress("%s: the last answer was collected after %.1f s; everybody sends the request", name, f.ending.Seconds())
 	err = c.finish(ctx, yes, &f)
 	return f, err
@@ -228,7 +263,8 @@ func (b *bench) observe(ctx context.Context, name string, c *crowd, window time.
 }
 
 // decide has everybody decide at once, and waits until the gateways have
-// collected that, or should have. It returns who said yes, by UUID.
+// collected that, or have not gone on with it for an interval and some
+// patience. It returns who said yes, by UUID.
 func (c *crowd) decide(ctx context.Context, f *crowdFigures) (yes map[string]bool, err error) {
 	yes = make(map[string]bool)
 	decided := time.Now()
@@ -239,14 +275,16 @@ func (c *crowd) decide(ctx context.Context, f *crowdFigures) (yes map[string]boo
 	if err != nil {
 		return nil, err
 	}
-	for collected := 0; collected < f.approved+f.refused && time.Since(decided) < 3*c.interval+10*patience; {
+	last := decided
+	for f.collected < f.approved+f.refused && time.Since(last) < c.interval+patience {
 		if err := pause(ctx, max(c.interval/10, time.Second)); err != nil { // the log is long
 			return nil, err
 		}
-		var last time.Time
-		collected, last = lastAnswers(c.broker.Log())
-		f.ending = last.Sub(decided)
+		if collected, at := lastAnswers(c.broker.Log()); collected > 0 {
+			f.collected, last = collected, at
+		}
 	}
+	f.ending = last.Sub(decided)
 	return yes, nil
 }
 

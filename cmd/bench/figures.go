@@ -15,8 +15,10 @@ type crowdFigures struct {
 	spent         resources   // in the window; CPU only
 	punctual      punctuality // in the window
 
+	unheard           time.Duration // the longest time between two signs of somebody
 	ending            time.Duration // from the decisions to the last final answer
 	approved, refused int           // what was decided
+	collected         int           // final answers that the broker gave
 	passed, turnedOff int           // who was answered so
 	otherwise         int           // who was not answered as was decided
 	forwarded         int           // what reached the application
@@ -43,6 +45,14 @@ func (f crowdFigures) gatewayCores() float64 {
 	return f.spent.gatewayCPU.Seconds() / f.window.Seconds()
 }
 func (f crowdFigures) redisCores() float64 { return f.spent.redisCPU.Seconds() / f.window.Seconds() }
+
+// allCollected says whether the gateways have collected every answer.
+func (f crowdFigures) allCollected() bool { return f.collected == f.approved+f.refused }
+
+// collection is the figure for that.
+func (f crowdFigures) collection() string {
+	return fmt.Sprintf("%d of %d", f.collected, f.approved+f.refused)
+}
 
 // passedOnce says whether all who said yes got through, each of them once, and
 // nobody else.

@@ -7,9 +7,9 @@ import (
 
 // Whoever was let through without a yes, twice or not at all makes a verdict.
 func TestCrowdFigures_noticeWhatWentWrong(t *testing.T) {
-	good := crowdFigures{people: 10, approved: 1, refused: 9, passed: 1, turnedOff: 9, forwarded: 1}
-	if !good.passedOnce() || !good.allTurnedOff() || !good.noneOtherwise() {
-		t.Errorf("all is well, but the figures say %s, %s, %s", good.passages(), good.refusals(), good.rest())
+	good := crowdFigures{people: 10, approved: 1, refused: 9, collected: 10, passed: 1, turnedOff: 9, forwarded: 1}
+	if !good.allCollected() || !good.passedOnce() || !good.allTurnedOff() || !good.noneOtherwise() {
+		t.Errorf("all is well, but the figures say %s, %s, %s, %s", good.collection(), good.passages(), good.refusals(), good.rest())
 	}
 	for name, change := range map[string]func(*crowdFigures){
 		"sent on twice":          func(f *crowdFigures) { f.forwarded = 2 },
@@ -17,11 +17,12 @@ func TestCrowdFigures_noticeWhatWentWrong(t *testing.T) {
 		"answer was lost":        func(f *crowdFigures) { f.passed, f.forwarded, f.otherwise = 0, 0, 1 },
 		"refusal was lost":       func(f *crowdFigures) { f.turnedOff, f.otherwise = 8, 1 },
 		"passed without yes":     func(f *crowdFigures) { f.turnedOff, f.forwarded, f.otherwise = 8, 2, 1 },
+		"answer was left there":  func(f *crowdFigures) { f.collected = 9 },
 		"somebody was not asked": func(f *crowdFigures) { f.refused, f.turnedOff = 8, 8 },
 	} {
 		f := good
 		change(&f)
-		if f.passedOnce() && f.allTurnedOff() && f.noneOtherwise() {
+		if f.allCollected() && f.passedOnce() && f.allTurnedOff() && f.noneOtherwise() {
 			t.Errorf("%s: not noticed", name)
 		}
 	}

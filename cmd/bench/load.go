@@ -70,15 +70,34 @@ func loadSubjects() []*subject {
 	}
 }
 
+// generation is how many rounds the processes live. Two processes that do the
+// same differ by several percent for as long as they live, by where they lie in
+// memory.
+const generation = 3
+
 // measureLoad compares gateways with plain Caddy, in rounds and within a round
 // in random order, so that what else the machine does meets all alike.
 func measureLoad(ctx context.Context, b *bench) error {
+	subjects := loadSubjects()
+	for from := 0; from < b.rounds; from += generation {
+		if err := b.measureGeneration(ctx, subjects, from, min(from+generation, b.rounds)); err != nil {
+			return err
+		}
+	}
+	b.print("Load: what the gate adds to a request that may pass", loadTable(subjects), fmt.Sprintf(
+		"CPU by the processes' own accounting. Medians of %d rounds, %d requests each, %d at a time, with new processes every %d rounds; "+
+			"ratios of gateway and Redis together to plain `reverse_proxy` in the same round. Within noise: the quartiles overlap those of plain against itself.",
+		b.rounds, b.requests, b.concurrency, generation))
+	return nil
+}
+
+// measureGeneration measures some of the rounds, with processes of their own.
+func (b *bench) measureGeneration(ctx context.Context, subjects []*subject, from, to int) error {
 	s, err := newSite(time.Second)
 	if err != nil {
 		return err
 	}
 	defer s.stop()
-	subjects := loadSubjects()
 	defer func() {
 		for _, x := range subjects {
 			x.stop()
@@ -89,23 +108,24 @@ func measureLoad(ctx context.Context, b *bench) error {
 			return fmt.Errorf("%s: %w", x.name, err)
 		}
 	}
-	for round := range b.rounds + 1 {
-		b.progress("load: round %d of %d", round, b.rounds)
+	for round := from; round <= to; round++ {
+		warmUp := round == from
+		if warmUp {
+			b.progress("load: new processes warm up")
+		} else {
+			b.progress("load: round %d of %d", round, b.rounds)
+		}
 		for _, i := range rand.Perm(len(subjects)) {
 			x := subjects[i]
-			c, err := b.slice(ctx, s, x, round)
+			c, err := b.slice(ctx, s, x, round-from)
 			if err != nil {
 				return fmt.Errorf("%s: %w", x.name, err)
 			}
-			if round > 0 { // the first one is for warming up
+			if !warmUp {
 				x.cost = append(x.cost, c)
 			}
 		}
 	}
-	b.print("Load: what the gate adds to a request that may pass", loadTable(subjects), fmt.Sprintf(
-		"CPU by the processes' own accounting. Medians of %d rounds, %d requests each, %d at a time; ratios of gateway and Redis together "+
-			"to plain `reverse_proxy` in the same round. Within noise: the quartiles overlap those of plain against itself.",
-		b.rounds, b.requests, b.concurrency))
 	return nil
 }
 
@@ -137,6 +157,7 @@ func (x *subject) stop() {
 	if x.redis != nil {
 		x.redis.stop()
 	}
+	x.gateway, x.redis, x.people = nil, nil, nil
 }
 
 // loadTable compares what was measured with the targets.

@@ -212,11 +212,11 @@ func (s *Store) spend(owner approval.Tag, key approval.Key, op string, presence 
 	case !ok:
 		return approval.Record{}, nil, false, approval.ErrNotFound
 	case op != "" && r.op == op:
-		return r.view(now), nil, true, nil
+		return r.spent(), nil, true, nil
 	case r.view(now).State == approval.Approved:
 		r.State, r.op, r.ends = approval.EventSpend.To(), op, now
 		s.unpark(r)
-		return r.view(now), s.listening(), true, nil
+		return r.spent(), s.listening(), true, nil
 	}
 	s.touch(r, now, presence)
 	return r.view(now), nil, false, nil
@@ -403,6 +403,11 @@ func (r *record) view(now time.Time) approval.Record {
 	seen.Plan = slices.Clone(r.Plan)
 	seen.Outcome = slices.Clone(r.Outcome)
 	return seen
+}
+
+// spent is the record as Spend returns it.
+func (r *record) spent() approval.Record {
+	return approval.Record{Ref: r.Ref, State: r.State, Outcome: slices.Clone(r.Outcome)}
 }
 
 // removal is something that goes at a certain time.

@@ -55,6 +55,7 @@ type feed struct {
 	up    bool      // what was told last
 
 	begins bool // nothing has been told yet
+	fresh  bool // nor on this connection that the feed is up
 }
 
 // run hands on the messages, until the connection fails.
@@ -63,6 +64,7 @@ func (f *feed) run(ctx context.Context) error {
 	defer cancel(nil)
 	f.begun = time.Now()
 	f.heard = f.begun
+	f.fresh = true
 	sub := f.store.client.Subscribe(ctx, f.store.channel(), f.own)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -85,7 +87,7 @@ func (f *feed) run(ctx context.Context) error {
 		switch m := message.(type) {
 		case *redis.Subscription:
 			// Also go-redis's own, should it have connected again unasked.
-			f.lost()
+			f.renewed()
 			if !beating && m.Count == 2 { // to both
 				beating = true
 				wg.Go(func() { f.beat(ctx) })
@@ -100,7 +102,7 @@ func (f *feed) run(ctx context.Context) error {
 	}
 }
 
-// news hands on a message, with a line for each approval: the ID and, behind a
+// news hands on a message: the ID of an approval that has changed and, behind a
 // space, the Op of the change by which it has ended, if it was good. Until the
 // first Gap was told, messages are dropped.
 func (f *feed) news(message string) {
@@ -109,10 +111,8 @@ func (f *feed) news(message string) {
 	if f.begins || message == "" {
 		return
 	}
-	for line := range strings.SplitSeq(message, "\n") {
-		id, end, _ := strings.Cut(line, " ")
-		f.tell(approval.News{ID: id, End: end})
-	}
+	id, end, _ := strings.Cut(message, " ")
+	f.tell(approval.News{ID: id, End: end})
 }
 
 // alive notes a sign of life. It says when it was sent: what comes late is as
@@ -126,8 +126,9 @@ func (f *feed) alive(sent string) {
 	defer f.mu.Unlock()
 	f.heard = f.begun.Add(time.Duration(n))
 	if !f.up && !f.quiet() {
-		f.up, f.begins = true, false
-		f.tell(approval.News{Gap: true, Trust: f.trust()})
+		n := approval.News{Gap: true, Trust: f.trust(), Same: !f.fresh && !f.cluster()}
+		f.up, f.begins, f.fresh = true, false, false
+		f.tell(n)
 	}
 }
 
@@ -136,10 +137,17 @@ func (f *feed) alive(sent string) {
 const clusterTrust = 900 * time.Millisecond
 
 func (f *feed) trust() time.Duration {
-	if _, cluster := f.store.client.(*redis.ClusterClient); cluster {
+	if f.cluster() {
 		return clusterTrust
 	}
 	return 0
+}
+
+// cluster says whether there are servers of which the feed's connection tells
+// nothing.
+func (f *feed) cluster() bool {
+	_, is := f.store.client.(*redis.ClusterClient)
+	return is
 }
 
 // quiet tells whether nothing has been heard for too long. It is called with
@@ -154,6 +162,14 @@ func (f *feed) lost() {
 		f.up = false
 		f.tell(approval.News{Lost: true})
 	}
+}
+
+// renewed says that the connection is another one.
+func (f *feed) renewed() {
+	f.lost()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fresh = true
 }
 
 // beat sends signs of life. Those that do not arrive are missed by watch; one

@@ -93,6 +93,22 @@ func TestListen_reportsAGapAfterASilence(t *testing.T) {
 	l.want(gap)
 }
 
+// A server that was only slow has forgotten nothing, and neither has a listener
+// to fear that.
+func TestListen_knowsAServerThatWasSlow(t *testing.T) {
+	server := redistest.Start(t)
+	s := open(t, redisstore.Options{URLs: []string{server.URL}})
+	s.SetHealth(200 * time.Millisecond)
+	l, end := listen(t, s)
+	defer end()
+	l.want(gap)
+	if err := server.Client(t).Do(t.Context(), "client", "pause", 1000, "all").Err(); err != nil {
+		t.Fatal(err)
+	}
+	l.want(lost)
+	l.want(approval.News{Gap: true, Same: true})
+}
+
 // A quiet feed is not a dead one.
 func TestListen_keepsAQuietConnection(t *testing.T) {
 	server := redistest.Start(t)

@@ -30,7 +30,7 @@ type Options struct {
 	SentinelUsername, SentinelPassword string
 
 	// Authorities are the certificates, in PEM form, of those that may vouch
-	// for the servers of rediss:// URLs, Sentinels among them. The default are
+	// for the servers of rediss:// URLs, Sentinels among them. Nil stands for
 	// the system's.
 	Authorities []byte
 

@@ -144,10 +144,9 @@ func (s *Store) read(ctx context.Context, script *redis.Script, owner approval.T
 // Spend implements [approval.Store].
 func (s *Store) Spend(ctx context.Context, owner approval.Tag, key approval.Key, op string, presence time.Duration) (approval.Record, bool, error) {
 	answer, err := s.run(ctx, spendScript, s.keys(owner, key), micros(presence), op,
-		string(approval.Approved), string(approval.EventSpend.To()))
+		string(approval.Approved), string(approval.EventSpend.To()), s.channel())
 	if err == nil {
 		if id, outcome, ok := decodeSpent(answer); ok {
-			s.used.add(id + " " + op)
 			ref := approval.Ref{Owner: owner, Key: key, ID: id}
 			return approval.Record{Ref: ref, State: approval.EventSpend.To(), Outcome: outcome}, true, nil
 		}

@@ -1,5 +1,5 @@
--- What the scripts on records share; it is put in front of each of them, behind
--- marks.lua.
+-- What the scripts on records share. With marks.lua it is put in front of each of
+-- them; in Spend it stands between spend.lua and touch.lua.
 
 -- load returns the record under a key, or nil.
 local function load(key)

@@ -55,7 +55,6 @@ type Store struct {
 	timeout time.Duration
 	health  time.Duration // how often the feed is asked for a sign of life
 	absent  absence       // shards of the queue that are away
-	used    uses
 }
 
 // New returns a store on a client, which remains the caller's to close, after
@@ -78,7 +77,6 @@ func New(c Config) (*Store, error) {
 	}
 	s := &Store{client: c.Client, prefix: c.Prefix, timeout: c.Timeout, health: 300 * time.Millisecond}
 	s.absent.life, s.absent.end = context.WithCancel(context.Background())
-	s.used.publish = s.tell
 	s.absent.probe = func(ctx context.Context, shard int) error {
 		_, err := s.run(ctx, peekScript, s.shard(shard)[:1], 0)
 		return err
@@ -90,7 +88,6 @@ func New(c Config) (*Store, error) {
 // closes the client if [Open] made it.
 func (s *Store) Close() error {
 	s.absent.close()
-	s.used.told.Wait()
 	if !s.owned {
 		return nil
 	}

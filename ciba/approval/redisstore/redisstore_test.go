@@ -91,6 +91,8 @@ func TestStore_refusesDamagedRecords(t *testing.T) {
 			}
 			_, err := s.Get(ctx, ref.Owner, ref.Key)
 			check("Get", err)
+			_, _, err = s.Spend(ctx, ref.Owner, ref.Key, rand.Text(), time.Minute)
+			check("Spend", err)
 			_, _, err = s.Create(ctx, approval.New{Ref: newAt(ref), Replace: ref.ID, Lasts: time.Hour, Keep: time.Hour})
 			check("Create", err)
 			if damage.field == "i" && damage.value == "" {
@@ -99,6 +101,35 @@ func TestStore_refusesDamagedRecords(t *testing.T) {
 			c := approval.Change{Ref: ref, Event: approval.EventSpend, Op: rand.Text(), Keep: time.Hour}
 			_, err = s.Change(ctx, c)
 			check("Change", err)
+		})
+	}
+}
+
+// Spend reads less of a record than the others do.
+func TestStore_doesNotSpendWhatIsDamaged(t *testing.T) {
+	m := miniredis.RunT(t)
+	s := open(t, redisstore.Options{URLs: []string{"redis://" + m.Addr()}})
+	for _, field := range []string{"i", "n", "o", "s"} {
+		t.Run(field, func(t *testing.T) {
+			m.FlushAll()
+			ref := newRef()
+			create(t, s, ref)
+			for _, event := range []approval.Event{approval.EventStarted, approval.EventApprove} {
+				c := approval.Change{Ref: ref, Event: event, Op: rand.Text(), Outcome: []byte("proof"), Lasts: time.Hour, Keep: time.Hour}
+				if _, err := s.Change(t.Context(), c); err != nil {
+					t.Fatal(err)
+				}
+			}
+			key := recordKey(t, m)
+			m.HDel(key, field)
+			before := m.Dump()
+			_, spent, err := s.Spend(t.Context(), ref.Owner, ref.Key, rand.Text(), time.Minute)
+			if err == nil || errors.Is(err, approval.ErrNotFound) || spent {
+				t.Errorf("spent: %t, error %v; want one about the damage", spent, err)
+			}
+			if m.Dump() != before {
+				t.Error("the record has changed")
+			}
 		})
 	}
 }

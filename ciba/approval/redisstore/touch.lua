@@ -1,5 +1,7 @@
 -- KEYS: record
 -- ARGV: presence
+--
+-- It is also how Spend ends where it spends nothing.
 
 local r = load(KEYS[1])
 if not r then return {'absent'} end
