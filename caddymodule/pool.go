@@ -121,9 +121,12 @@ func (r *relay) Enabled(ctx context.Context, l slog.Level) bool {
 	return (*r.to.Load()).Enabled(ctx, l)
 }
 
-// Handle implements [slog.Handler].
-func (r *relay) Handle(ctx context.Context, record slog.Record) error {
-	return (*r.to.Load()).Handle(ctx, record)
+// Handle implements [slog.Handler]. Caddy adds fields of a request to what is
+// logged in its context, such as who the user is, and makes a logger for that
+// which lives as long as the request: what is told of approvals has nothing
+// personal in it, and held requests are many.
+func (r *relay) Handle(_ context.Context, record slog.Record) error {
+	return (*r.to.Load()).Handle(context.Background(), record)
 }
 
 // WithAttrs implements [slog.Handler].
