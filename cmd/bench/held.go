@@ -11,8 +11,15 @@ import (
 	"github.com/caddy-stepup/stepup/ciba/cibatest"
 )
 
-// heldTarget is bytes of heap and stacks for one request.
-const heldTarget = 40 << 10
+const (
+	// heldTarget is bytes of heap and stacks for one request.
+	heldTarget = 40 << 10
+
+	// atOnce is how many requests come at the same time, and how many come
+	// before memory is measured: the connections to Redis and to the broker that
+	// these need are there once.
+	atOnce = 100
+)
 
 // measureHeld has many requests wait for their answer, at a gate and, to
 // compare with, at plain Caddy in front of an application that is slow. The
@@ -34,11 +41,14 @@ func measureHeld(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer gated.stop()
-	if err := s.start(ctx, gated, newPerson(b.held, http.MethodPost, "/transfers")); err != nil { // warms up
+	err = each(ctx, atOnce, atOnce, func(ctx context.Context, i int) error {
+		return s.start(ctx, gated, newPerson(b.held+i, http.MethodPost, "/transfers"))
+	})
+	if err != nil {
 		return err
 	}
 	b.progress("held: %d requests wait at the gate", b.held)
-	atGate, err := b.hold(ctx, s, gated, "/transfers", "held", func() int { return len(s.broker.Requests()) - 1 }, func() error {
+	atGate, err := b.hold(ctx, s, gated, "/transfers", "held", func() int { return len(s.broker.Requests()) - atOnce }, func() error {
 		_, _, err := s.decideAll(func(i int, _ cibatest.Request) bool { return i%approvedOf == 0 })
 		return err
 	})
@@ -51,7 +61,10 @@ func measureHeld(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer plain.stop()
-	if err := s.expect(ctx, passed, plain, newPerson(b.held, http.MethodGet, "/accounts/17")); err != nil { // warms up
+	err = each(ctx, atOnce, atOnce, func(ctx context.Context, i int) error {
+		return s.expect(ctx, passed, plain, newPerson(b.held+i, http.MethodGet, "/accounts/17"))
+	})
+	if err != nil {
 		return err
 	}
 	b.progress("held: %d requests wait at plain Caddy", b.held)
@@ -118,7 +131,6 @@ func (b *bench) hold(ctx context.Context, s *site, g *gateway, path, profile str
 	defer cancel()
 	var passing, denying, other atomic.Int64
 	answers := make(chan error, b.held)
-	const atOnce = 100
 	for i := range b.held {
 		p := newPerson(i, http.MethodPost, path)
 		go func() {
