@@ -149,8 +149,8 @@ type News struct {
 	// long as the feed is up.
 	Trust time.Duration
 	// Same says, in a Gap, that the feed comes from the same server as before,
-	// which has not been away in between: it or the way to it was only slow, and
-	// it has forgotten nothing.
+	// which has not been away in between and is the only one there can be: it or
+	// the way to it was only slow, and it has forgotten nothing.
 	Same bool
 	// Lost says that no messages come at the moment: what relies on hearing of
 	// changes must stop doing so. A Gap follows when they come again.

@@ -173,6 +173,7 @@ func TestPoller_goesOnAfterAFeedThatWasOnlySlow(t *testing.T) {
 		earliest, latest time.Duration
 	}{
 		"the same server":    {approval.News{Gap: true, Same: true}, 6 * time.Second, 8 * time.Second},
+		"never fresh again":  {approval.News{Lost: true}, 9 * time.Second, 13 * time.Second},
 		"another one, maybe": {approval.News{Gap: true}, 11 * time.Second, 13 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,8 +14,8 @@ const (
 	// answers must be collected in times of trouble as well.
 	unrestTime = 10 * time.Second
 
-	// doubtTime is how long an approval is left alone while it is not known
-	// whether there is trouble.
+	// doubtTime is for how long an approval is put off, again and again, while it
+	// is not known whether there is trouble.
 	doubtTime = time.Second
 )
 
@@ -26,14 +26,14 @@ const (
 type unrest struct {
 	mu          sync.Mutex
 	begun, last time.Time
-	doubtful    bool
+	doubted     time.Time // since when it is not known; zero if it is
 }
 
 // note says that there is trouble, or that it is over.
 func (u *unrest) note() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.doubtful = false
+	u.doubted = time.Time{}
 	now := time.Now()
 	switch {
 	case now.Sub(u.last) > settleTime:
@@ -44,28 +44,29 @@ func (u *unrest) note() {
 }
 
 // doubt says that there may be trouble: nothing is polled until there is none,
-// or it is noted.
-func (u *unrest) doubt() { u.setDoubt(true) }
+// or for as long as if there were.
+func (u *unrest) doubt() { u.setDoubted(time.Now()) }
 
 // trust says that there was none.
-func (u *unrest) trust() { u.setDoubt(false) }
+func (u *unrest) trust() { u.setDoubted(time.Time{}) }
 
-func (u *unrest) setDoubt(is bool) {
+func (u *unrest) setDoubted(since time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.doubtful = is
+	u.doubted = since
 }
 
 // wait is how long it is until an approval with this interval may be polled.
 func (u *unrest) wait(interval time.Duration) time.Duration {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	pause := max(interval, settleTime)
 	var wait time.Duration
 	if !u.last.IsZero() {
-		wait = time.Until(u.last.Add(max(interval, settleTime)))
+		wait = time.Until(u.last.Add(pause))
 	}
-	if u.doubtful {
-		wait = max(wait, doubtTime)
+	if !u.doubted.IsZero() {
+		wait = max(wait, min(doubtTime, time.Until(u.doubted.Add(pause))))
 	}
 	return wait
 }

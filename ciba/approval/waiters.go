@@ -77,7 +77,9 @@ func (e *Engine) listen() {
 			case n.Lost:
 				e.unrest.doubt()
 				e.memory.hear(false, 0)
-				e.logger.LogAttrs(e.run, slog.LevelWarn, "approval store is slow to tell the news: nothing is polled or known by heart until it does")
+				if e.run.Err() == nil {
+					e.logger.LogAttrs(e.run, slog.LevelWarn, "approval store is slow to tell the news: nothing is polled or known by heart until it does")
+				}
 			case n.Gap && n.Same:
 				e.unrest.trust()
 				e.memory.hear(true, n.Trust)

@@ -126,7 +126,7 @@ func (f *feed) alive(sent string) {
 	defer f.mu.Unlock()
 	f.heard = f.begun.Add(time.Duration(n))
 	if !f.up && !f.quiet() {
-		n := approval.News{Gap: true, Trust: f.trust(), Same: !f.fresh && !f.cluster()}
+		n := approval.News{Gap: true, Trust: f.trust(), Same: !f.fresh && f.store.alone}
 		f.up, f.begins, f.fresh = true, false, false
 		f.tell(n)
 	}
@@ -137,17 +137,10 @@ func (f *feed) alive(sent string) {
 const clusterTrust = 900 * time.Millisecond
 
 func (f *feed) trust() time.Duration {
-	if f.cluster() {
+	if isCluster(f.store.client) {
 		return clusterTrust
 	}
 	return 0
-}
-
-// cluster says whether there are servers of which the feed's connection tells
-// nothing.
-func (f *feed) cluster() bool {
-	_, is := f.store.client.(*redis.ClusterClient)
-	return is
 }
 
 // quiet tells whether nothing has been heard for too long. It is called with

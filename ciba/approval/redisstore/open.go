@@ -61,6 +61,7 @@ func Open(o Options) (*Store, error) {
 		return nil, errors.Join(err, client.Close())
 	}
 	s.owned = true
+	s.alone = u.MasterName == "" && !isCluster(client)
 	return s, nil
 }
 
@@ -80,6 +81,11 @@ func newClient(u *redis.UniversalOptions) redis.UniversalClient {
 		return redis.NewClusterClient(c)
 	}
 	return redis.NewUniversalClient(u)
+}
+
+func isCluster(client redis.UniversalClient) bool {
+	_, is := client.(*redis.ClusterClient)
+	return is
 }
 
 // universal translates the options for go-redis.

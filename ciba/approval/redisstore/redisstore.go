@@ -51,6 +51,7 @@ const defaultTimeout = 2 * time.Second
 type Store struct {
 	client  redis.UniversalClient
 	owned   bool // Close closes the client
+	alone   bool // there is one server, and no other can take its place
 	prefix  string
 	timeout time.Duration
 	health  time.Duration // how often the feed is asked for a sign of life
