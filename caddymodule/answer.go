@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"math"
@@ -12,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-stepup/stepup/caddymodule/page"
+	"github.com/caddy-stepup/stepup/caddymodule/text"
 	"github.com/caddy-stepup/stepup/ciba/approval"
 )
 
@@ -251,6 +253,43 @@ func (v *visit) show(a approval.Approval) *passage {
 // and forgets them.
 func (v *visit) forgetsSignIn() bool {
 	return v.r.Header.Get("Authorization") != "" && (v.r.Header.Get("Sec-Fetch-Mode") != "" || v.wantsPage())
+}
+
+// trouble answers what has nothing to do with the person's answer.
+func (v *visit) trouble(err error) *passage {
+	fieldError := (*text.FieldError)(nil)
+	conflict := (*approval.ConflictError)(nil)
+	limited := (*approval.LimitError)(nil)
+	switch {
+	case errors.As(err, &conflict):
+		v.logger.Info("refusing a request while its user is asked for another", zap.String("approval_id", conflict.Other.ID))
+		return v.answer(problemConflict, &conflict.Other)
+	case errors.As(err, &limited):
+		v.logger.Info("refusing a request of a user or address that has asked too often", zap.Duration("wait", limited.Wait))
+		p := problemLimited
+		p.retryAfter = limited.Wait
+		return v.refuse(p)
+	case errors.As(err, &fieldError):
+		v.logger.Info("refusing a request that cannot be shown on the phone", zap.Error(err))
+		p := problemInvalid
+		p.field = fieldError.Error()
+		return v.refuse(p)
+	case errors.Is(err, context.Canceled):
+		// The client has gone. What is pending goes on without it.
+		return v.refuse(problemUnavailable)
+	case errors.Is(err, errNoAddress):
+		v.logger.Error("refusing a request: the client has no IP address, which MitID needs; configure trusted_proxies if a proxy is in front")
+	case errors.Is(err, approval.ErrNotFound):
+		return v.refuse(problemGone)
+	case errors.Is(err, errNoSeat), errors.Is(err, errNoRoom):
+		v.logger.Error("refusing a request: raise the limit if there is memory, or let routes answer with respond challenge", zap.Error(err))
+		return v.refuse(problemBusy)
+	case errors.Is(err, approval.ErrFull):
+		v.logger.Error("refusing a request: the approval store is full")
+	default:
+		v.logger.Error("refusing a request: nothing can be approved at the moment", zap.Error(err))
+	}
+	return v.refuse(problemUnavailable)
 }
 
 // refuse answers a request that has no approval. It always returns nil.

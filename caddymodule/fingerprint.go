@@ -28,7 +28,9 @@ func readBody(r *http.Request, limit int64, take func(n int64) bool) ([]byte, er
 		return nil, err
 	}
 	if cap(body)-len(body) > len(body)/8 {
-		body = bytes.Clone(body) // a small one lies in the first half KiB of ReadAll, and may have to wait for long
+		// A small one lies in the first half KiB of ReadAll, and may have to wait
+		// for long.
+		body = bytes.Clone(body)
 	}
 	setBody(r, body)
 	return body, nil
