@@ -86,10 +86,9 @@ func TestStore_holdsOnlyWhatItWasGiven(t *testing.T) {
 	slot := "stepup:slot:{" + ref.Owner.String() + "}" + n.Slot.String()
 	want := map[string]string{
 		record + " i": ref.ID,
-		record + " s": "time time pending why",
+		record + " s": "time time pending why op",
 		record + " t": string(session[:]) + "slot-of-16-bytes",
 		record + " v": "5000000000",
-		record + " n": "op",
 		record + " p": "sealed plan",
 		record + " o": "sealed outcome",
 		parked:        "sealed body",

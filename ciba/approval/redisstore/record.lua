@@ -3,24 +3,29 @@
 
 -- load returns the record under a key, or nil.
 local function load(key)
-  local f = redis.call('HMGET', key, 'i', 't', 'v', 'n', 'p', 'o', 's')
+  local f = redis.call('HMGET', key, 'i', 't', 'v', 'p', 'o', 's')
   local found = 0
-  for i = 1, 7 do
+  for i = 1, 6 do
     if f[i] then found = found + 1 end
   end
   if found == 0 then return nil end
-  local ends, present, state, reason = marks(f[7])
-  if found < 7 or not ends then error('a record is damaged') end
+  local ends, present, state, reason, op = marks(f[6])
+  if found < 6 or not ends then error('a record is damaged') end
   return {
-    id = f[1], tags = f[2], interval = f[3], op = f[4], plan = f[5], outcome = f[6],
-    ends = tonumber(ends), present = tonumber(present), state = state, reason = reason,
+    id = f[1], tags = f[2], interval = f[3], plan = f[4], outcome = f[5],
+    ends = tonumber(ends), present = tonumber(present), state = state, reason = reason, op = op,
   }
+end
+
+-- note writes of a record what changes often.
+local function note(key, r)
+  mark(key, int(r.ends), int(r.present), r.state, r.reason, r.op)
 end
 
 -- save writes a whole record.
 local function save(key, r)
   redis.call('HSET', key, 'i', r.id, 't', r.tags, 'v', r.interval, 'p', r.plan, 'o', r.outcome)
-  mark(key, r)
+  note(key, r)
 end
 
 -- expire lets a key go at a given microsecond, rounded up to what Redis counts
