@@ -58,17 +58,6 @@ type plan struct {
 	Remember  time.Duration `json:"remember,omitempty"`
 }
 
-// outcome is the proof in the store that an approval was granted. It is
-// sealed.
-type outcome struct {
-	UUID          string    `json:"uuid"`
-	TransactionID string    `json:"transaction_id,omitempty"`
-	ApprovedAt    time.Time `json:"approved_at"`
-	// GoodUntil is when the store is to end the approval. The store knows; this
-	// is for a store that somebody has set back.
-	GoodUntil time.Time `json:"good_until"`
-}
-
 // The names of the sealed fields.
 const (
 	planField    = "plan"
@@ -260,18 +249,18 @@ func (e *Engine) refused(rec Record, s State, why Reason) Approval {
 
 // grant reads the proof that an approval was granted.
 func (e *Engine) grant(ctx context.Context, rec Record) (Grant, error) {
-	var o outcome
-	if err := openJSON(e.keys.seal, rec.Ref, outcomeField, rec.Outcome, &o); err != nil {
+	o, err := openOutcome(e.keys.seal, rec.Ref, rec.Outcome)
+	if err != nil {
 		e.logger.LogAttrs(ctx, slog.LevelError, "refusing an approval that no gateway with this secret has granted",
 			slog.String("approval_id", rec.ID), slog.Any("error", err))
 		return Grant{}, ErrNotApproved
 	}
-	if time.Since(o.GoodUntil) > clockTolerance {
+	if time.Since(o.goodUntil) > clockTolerance {
 		e.logger.LogAttrs(ctx, slog.LevelError, "refusing an approval that was over long ago: the store has been set back, or the clocks differ by minutes",
 			slog.String("approval_id", rec.ID))
 		return Grant{}, ErrNotApproved
 	}
-	return Grant{ApprovalID: rec.ID, UUID: o.UUID, TransactionID: o.TransactionID, ApprovedAt: o.ApprovedAt}, nil
+	return Grant{ApprovalID: rec.ID, UUID: o.uuid, TransactionID: o.transactionID, ApprovedAt: o.approvedAt}, nil
 }
 
 // view is a record as a caller may see it.

@@ -107,23 +107,43 @@ func (r Ref) place(field string) []byte {
 	return append(out, r.ID...)
 }
 
-// sealJSON encrypts v for one field of one record.
+// seal encrypts bytes for one field of one record.
+func seal(aead cipher.AEAD, r Ref, field string, plain []byte) []byte {
+	return aead.Seal(nil, nil, plain, r.place(field))
+}
+
+// open undoes seal.
+func open(aead cipher.AEAD, r Ref, field string, sealed []byte) ([]byte, error) {
+	plain, err := aead.Open(nil, nil, sealed, r.place(field))
+	if err != nil {
+		return nil, fmt.Errorf("opening the %s: it was not sealed with this key for this approval", field)
+	}
+	return plain, nil
+}
+
+// errForm says that what was sealed is not understood. It tells nothing of the
+// content.
+func errForm(field string) error {
+	return fmt.Errorf("opening the %s: its form is not known to this version", field)
+}
+
+// sealJSON is seal for a value.
 func sealJSON(aead cipher.AEAD, r Ref, field string, v any) ([]byte, error) {
 	plain, err := json.Marshal(v)
 	if err != nil {
 		return nil, fmt.Errorf("sealing the %s: %w", field, err)
 	}
-	return aead.Seal(nil, nil, plain, r.place(field)), nil
+	return seal(aead, r, field, plain), nil
 }
 
-// openJSON undoes sealJSON. Its error tells nothing of the content.
+// openJSON undoes sealJSON.
 func openJSON(aead cipher.AEAD, r Ref, field string, sealed []byte, v any) error {
-	plain, err := aead.Open(nil, nil, sealed, r.place(field))
+	plain, err := open(aead, r, field, sealed)
 	if err != nil {
-		return fmt.Errorf("opening the %s: it was not sealed with this key for this approval", field)
+		return err
 	}
-	if err := json.Unmarshal(plain, v); err != nil {
-		return fmt.Errorf("opening the %s: its form is not known to this version", field)
+	if json.Unmarshal(plain, v) != nil {
+		return errForm(field)
 	}
 	return nil
 }
