@@ -22,7 +22,7 @@ type subject struct {
 	gateway *gateway
 	redis   *redisServer // nil without
 	people  []*person    // who take turns, where there is no approval for each request
-	cost    []cost       // by round
+	cost    []cost       // of a request, by round
 }
 
 // oneTime says whether each request needs an approval of its own.
@@ -70,29 +70,25 @@ func loadSubjects() []*subject {
 	}
 }
 
-// generation is how many rounds the processes live. Two processes that do the
-// same differ by several percent for as long as they live, by where they lie in
-// memory.
-const generation = 3
-
-// measureLoad compares gateways with plain Caddy, in rounds and within a round
-// in random order, so that what else the machine does meets all alike.
+// measureLoad compares gateways with plain Caddy, in rounds.
 func measureLoad(ctx context.Context, b *bench) error {
 	subjects := loadSubjects()
-	for from := 0; from < b.rounds; from += generation {
-		if err := b.measureGeneration(ctx, subjects, from, min(from+generation, b.rounds)); err != nil {
+	for round := range b.rounds {
+		b.progress("load: round %d of %d", round+1, b.rounds)
+		if err := b.measureRound(ctx, subjects); err != nil {
 			return err
 		}
 	}
 	b.print("Load: what the gate adds to a request that may pass", loadTable(subjects), fmt.Sprintf(
-		"CPU by the processes' own accounting. Medians of %d rounds, %d requests each, %d at a time, with new processes every %d rounds; "+
+		"CPU by the processes' own accounting. Medians of %d rounds with processes of their own, %d requests each, %d at a time; "+
 			"ratios of gateway and Redis together to plain `reverse_proxy` in the same round. Within noise: the quartiles overlap those of plain against itself.",
-		b.rounds, b.requests, b.concurrency, generation))
+		b.rounds, b.requests, b.concurrency))
 	return nil
 }
 
-// measureGeneration measures some of the rounds, with processes of their own.
-func (b *bench) measureGeneration(ctx context.Context, subjects []*subject, from, to int) error {
+// measureRound starts all processes anew: two that do the same differ by several
+// percent for as long as they live, by where they lie in memory.
+func (b *bench) measureRound(ctx context.Context, subjects []*subject) error {
 	s, err := newSite(time.Second)
 	if err != nil {
 		return err
@@ -108,25 +104,106 @@ func (b *bench) measureGeneration(ctx context.Context, subjects []*subject, from
 			return fmt.Errorf("%s: %w", x.name, err)
 		}
 	}
-	for round := from; round <= to; round++ {
-		warmUp := round == from
-		if warmUp {
-			b.progress("load: new processes warm up")
-		} else {
-			b.progress("load: round %d of %d", round, b.rounds)
+	if _, err := b.measureTurn(ctx, s, subjects, 0); err != nil { // to warm up
+		return err
+	}
+	costs, err := b.measureTurn(ctx, s, subjects, 1)
+	if err != nil {
+		return err
+	}
+	for i, x := range subjects {
+		x.cost = append(x.cost, costs[i])
+	}
+	if b.profile == "" {
+		return nil
+	}
+	return b.profileTurn(ctx, s, subjects, 2)
+}
+
+// slicesPerTurn is in how many parts the requests of a turn are sent, so that
+// what else the machine does for some seconds meets all alike.
+const slicesPerTurn = 10
+
+// measureTurn measures in slices and random order, and returns what a request to
+// each has cost.
+func (b *bench) measureTurn(ctx context.Context, s *site, subjects []*subject, turn int) ([]cost, error) {
+	people := make([][]*person, len(subjects))
+	for i, x := range subjects {
+		var err error
+		if people[i], err = b.people(ctx, s, x, turn); err != nil {
+			return nil, fmt.Errorf("%s: %w", x.name, err)
 		}
+	}
+	for _, x := range subjects {
+		if err := x.gateway.collect(); err != nil {
+			return nil, fmt.Errorf("%s: %w", x.name, err)
+		}
+	}
+	costs := make([]cost, len(subjects))
+	for slice := range slicesPerTurn {
+		from, to := slice*b.requests/slicesPerTurn, (slice+1)*b.requests/slicesPerTurn
 		for _, i := range rand.Perm(len(subjects)) {
-			x := subjects[i]
-			c, err := b.slice(ctx, s, x, round-from)
+			c, err := b.measureSlice(ctx, s, subjects[i], people[i], from, to)
 			if err != nil {
-				return fmt.Errorf("%s: %w", x.name, err)
+				return nil, fmt.Errorf("%s: %w", subjects[i].name, err)
 			}
-			if !warmUp {
-				x.cost = append(x.cost, c)
-			}
+			costs[i].gateway += c.gateway
+			costs[i].redis += c.redis
+		}
+	}
+	for i := range costs {
+		costs[i].gateway /= time.Duration(b.requests)
+		costs[i].redis /= time.Duration(b.requests)
+	}
+	return costs, nil
+}
+
+// measureSlice returns what some of the requests of a turn have cost.
+func (b *bench) measureSlice(ctx context.Context, s *site, x *subject, people []*person, from, to int) (cost, error) {
+	before, err := x.cpu(ctx)
+	if err != nil {
+		return cost{}, err
+	}
+	if err := b.send(ctx, s, x, people, from, to); err != nil {
+		return cost{}, err
+	}
+	after, err := x.cpu(ctx)
+	return cost{after.gateway - before.gateway, after.redis - before.redis}, err
+}
+
+// profileTurn writes a profile of each gateway; the last round's is kept.
+func (b *bench) profileTurn(ctx context.Context, s *site, subjects []*subject, turn int) error {
+	for _, x := range subjects {
+		people, err := b.people(ctx, s, x, turn)
+		if err == nil {
+			name := "load-" + strings.ReplaceAll(strings.ReplaceAll(x.name, ",", ""), " ", "-")
+			err = b.profiled(x.gateway, name, func() error { return b.send(ctx, s, x, people, 0, b.requests) })
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", x.name, err)
 		}
 	}
 	return nil
+}
+
+// people are who send the requests of a turn. Where each needs an approval of
+// its own, they have got it, and are others in each turn.
+func (b *bench) people(ctx context.Context, s *site, x *subject, turn int) ([]*person, error) {
+	if !x.oneTime() {
+		return x.people, nil
+	}
+	people := make([]*person, b.requests)
+	for i := range people {
+		people[i] = newPerson((turn+1)*b.requests+i, x.method, x.path)
+	}
+	return people, s.approveAll(ctx, x.gateway, people)
+}
+
+// send sends some of the requests of a turn.
+func (b *bench) send(ctx context.Context, s *site, x *subject, people []*person, from, to int) error {
+	return each(ctx, to-from, b.concurrency, func(ctx context.Context, i int) error {
+		return s.expect(ctx, passed, x.gateway, people[(from+i)%len(people)])
+	})
 }
 
 // startSubject starts the processes, and gets the approvals that all requests
@@ -183,40 +260,6 @@ func loadTable(subjects []*subject) table {
 		t = append(t, row)
 	}
 	return t
-}
-
-// slice sends requests, and returns what one has cost. If profiles are wanted,
-// the one of the last round is kept.
-func (b *bench) slice(ctx context.Context, s *site, x *subject, round int) (c cost, err error) {
-	people := x.people
-	if x.oneTime() {
-		people = make([]*person, b.requests)
-		for i := range people {
-			people[i] = newPerson((round+1)*b.requests+i, x.method, x.path)
-		}
-		if err := s.approveAll(ctx, x.gateway, people); err != nil {
-			return c, err
-		}
-	}
-	if err := x.gateway.collect(); err != nil {
-		return c, err
-	}
-	before, err := x.cpu(ctx)
-	if err != nil {
-		return c, err
-	}
-	file := "load-" + strings.ReplaceAll(strings.ReplaceAll(x.name, ",", ""), " ", "-")
-	err = b.profiled(x.gateway, file, func() error {
-		return each(ctx, b.requests, b.concurrency, func(ctx context.Context, i int) error {
-			return s.expect(ctx, passed, x.gateway, people[i%len(people)])
-		})
-	})
-	if err != nil {
-		return c, err
-	}
-	after, err := x.cpu(ctx)
-	n := time.Duration(b.requests)
-	return cost{(after.gateway - before.gateway) / n, (after.redis - before.redis) / n}, err
 }
 
 // cpu is what the gateway and its Redis have spent so far.

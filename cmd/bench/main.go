@@ -105,7 +105,7 @@ func flags(o *options, w io.Writer) *flag.FlagSet {
 	f.IntVar(&o.polling, "polling", o.polling, "polling: how many `approvals`")
 	f.IntVar(&o.held, "held", o.held, "held: how many `requests`")
 	f.IntVar(&o.answers, "answers", o.answers, "answer: how many `approvals`")
-	f.StringVar(&o.profile, "profile", o.profile, "write profiles to this `directory`, for go tool pprof; it costs a few percent")
+	f.StringVar(&o.profile, "profile", o.profile, "write profiles to this `directory`, for go tool pprof; it costs a few percent, or with load some time")
 	f.Usage = func() {
 		fmt.Fprintln(w, "usage: bench [flags] [load|pending|polling|held|answer...]")
 		f.PrintDefaults()
