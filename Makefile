@@ -20,7 +20,7 @@ test:
 fuzz:
 	.ci/fuzz $(TAGS) $(FUZZTIME)
 
-# Measure what docs/performance.md quotes, on a quiet machine; it takes about 20
+# Measure what docs/performance.md quotes, on a quiet machine; it takes about 40
 # minutes. BENCH has flags and names of parts: BENCH='-quick load' for a look.
 bench:
 	go run -tags=$(TAGS) ./cmd/bench $(BENCH)
