@@ -20,7 +20,7 @@ const module = "github.com/caddy-stepup/stepup"
 var houseRules = map[string][]string{
 	"ciba":                     {"github.com/golang-jwt/jwt/v5", "github.com/go-jose/go-jose/v4"},
 	"ciba/cibatest":            {"github.com/golang-jwt/jwt/v5"},
-	"ciba/approval":            {"ciba", "golang.org/x/sync"},
+	"ciba/approval":            {"ciba", "golang.org/x/crypto", "golang.org/x/sync"},
 	"ciba/approval/memstore":   {"ciba/approval"},
 	"ciba/approval/redisstore": {"ciba/approval", "github.com/redis/go-redis/v9"},
 	"ciba/approval/redisstore/redistest": {

@@ -40,11 +40,11 @@ func deriveKeys(secret []byte) (keys, error) {
 		}
 		*out = newMACKey(key)
 	}
-	seal, err := hkdf.Key(sha256.New, secret, nil, "stepup v1 seal", 32)
+	sealKey, err := hkdf.Key(sha256.New, secret, nil, "stepup v1 seal", 32)
 	if err != nil {
 		return keys{}, fmt.Errorf("deriving the sealing key: %w", err)
 	}
-	k.seal, err = newAEAD(seal)
+	k.seal, err = newAEAD(sealKey)
 	return k, err
 }
 
@@ -121,9 +121,9 @@ func open(aead cipher.AEAD, r Ref, field string, sealed []byte) ([]byte, error) 
 	return plain, nil
 }
 
-// errForm says that what was sealed is not understood. It tells nothing of the
+// formError says that what was sealed is not understood. It tells nothing of the
 // content.
-func errForm(field string) error {
+func formError(field string) error {
 	return fmt.Errorf("opening the %s: its form is not known to this version", field)
 }
 
@@ -143,7 +143,7 @@ func openJSON(aead cipher.AEAD, r Ref, field string, sealed []byte, v any) error
 		return err
 	}
 	if json.Unmarshal(plain, v) != nil {
-		return errForm(field)
+		return formError(field)
 	}
 	return nil
 }

@@ -17,11 +17,11 @@ type outcome struct {
 	goodUntil time.Time
 }
 
-// outcomeForm is the first byte of an outcome. It is not JSON, as every request
-// that passes reads one.
+// outcomeForm is the first byte of an outcome, and another one for each layout.
+// It is not JSON, as every one-time request that passes reads one.
 const outcomeForm = 1
 
-func (o outcome) seal(aead cipher.AEAD, r Ref) ([]byte, error) {
+func sealOutcome(aead cipher.AEAD, r Ref, o outcome) ([]byte, error) {
 	var b cryptobyte.Builder
 	b.AddUint8(outcomeForm)
 	for _, text := range []string{o.uuid, o.transactionID} {
@@ -37,7 +37,7 @@ func (o outcome) seal(aead cipher.AEAD, r Ref) ([]byte, error) {
 	return seal(aead, r, outcomeField, plain), nil
 }
 
-// openOutcome undoes seal. Its error tells nothing of the content.
+// openOutcome undoes sealOutcome. Its error tells nothing of the content.
 func openOutcome(aead cipher.AEAD, r Ref, sealed []byte) (outcome, error) {
 	plain, err := open(aead, r, outcomeField, sealed)
 	if err != nil {
@@ -50,7 +50,7 @@ func openOutcome(aead cipher.AEAD, r Ref, sealed []byte) (outcome, error) {
 	if !s.ReadUint8(&form) || form != outcomeForm ||
 		!s.ReadUint16LengthPrefixed(&uuid) || !s.ReadUint16LengthPrefixed(&transactionID) ||
 		!s.ReadUint64(&approvedAt) || !s.ReadUint64(&goodUntil) || !s.Empty() {
-		return outcome{}, errForm(outcomeField)
+		return outcome{}, formError(outcomeField)
 	}
 	return outcome{
 		uuid:          string(uuid),

@@ -20,7 +20,7 @@ func TestOutcome_openedIsWhatWasSealed(t *testing.T) {
 		"nothing": {approvedAt: time.UnixMilli(0), goodUntil: time.UnixMilli(0)},
 		"no time": {approvedAt: time.UnixMilli(time.Time{}.UnixMilli()), goodUntil: time.UnixMilli(-1)},
 	} {
-		sealed, err := o.seal(k.seal, ref)
+		sealed, err := sealOutcome(k.seal, ref, o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -28,7 +28,7 @@ func TestOutcome_openedIsWhatWasSealed(t *testing.T) {
 			t.Errorf("%s: %+v, error %v; want %+v", name, got, err, o)
 		}
 	}
-	if _, err := (outcome{uuid: strings.Repeat("x", 1<<16)}).seal(k.seal, ref); err == nil {
+	if _, err := sealOutcome(k.seal, ref, outcome{uuid: strings.Repeat("x", 1<<16)}); err == nil {
 		t.Error("an outcome that is too long was sealed")
 	}
 }
@@ -40,13 +40,21 @@ func TestOutcome_inAnotherFormIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	ref := Ref{ID: "id"}
-	sealed, err := outcome{uuid: "uuid", transactionID: "transaction", approvedAt: time.Now(), goodUntil: time.Now()}.seal(k.seal, ref)
+	sealed, err := sealOutcome(k.seal, ref, outcome{
+		uuid: "uuid", transactionID: "transaction", approvedAt: time.UnixMilli(1), goodUntil: time.UnixMilli(2),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	plain, err := open(k.seal, ref, outcomeField, sealed)
 	if err != nil {
 		t.Fatal(err)
+	}
+	// Whoever changes the layout changes outcomeForm: approvals live through an
+	// upgrade.
+	const want = "\x01\x00\x04uuid\x00\x0btransaction\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x02"
+	if string(plain) != want {
+		t.Errorf("the layout is %q", plain)
 	}
 	refuse := func(name string, plain []byte) {
 		t.Helper()

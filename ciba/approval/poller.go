@@ -255,12 +255,12 @@ func (e *Engine) verify(h *holding, rec Record, p plan, tokens ciba.Tokens) {
 		approved.Lasts, approved.Keep = p.Remember, 0
 	}
 	if err == nil {
-		approved.Outcome, err = outcome{
+		approved.Outcome, err = sealOutcome(e.keys.seal, rec.Ref, outcome{
 			uuid:          id.UUID,
 			transactionID: id.TransactionID,
 			approvedAt:    id.AuthTime,
 			goodUntil:     time.Now().Add(approved.Lasts),
-		}.seal(e.keys.seal, rec.Ref)
+		})
 	}
 	switch {
 	case errors.Is(err, ciba.ErrToken):

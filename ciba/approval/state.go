@@ -94,8 +94,8 @@ func (e Event) To() State { return transitions[e].to }
 // Allowed tells whether the event may happen in state s.
 func (e Event) Allowed(s State) bool { return slices.Contains(transitions[e].from, s) }
 
-// Reason says why an approval ended as it did. It comes from a closed set and
-// may be shown, logged and counted.
+// Reason says why an approval ended as it did. It comes from a closed set, has
+// no spaces, and may be shown, logged and counted.
 type Reason string
 
 // The reasons. An ended approval whose state says it all has none.

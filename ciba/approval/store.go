@@ -223,7 +223,8 @@ type Store interface {
 	// Approved, it applies EventSpend, forgets what is parked, and reports
 	// true with the Ref, State and Outcome of the record; the record is kept for
 	// as long as it would have been unspent. Otherwise it does what Touch does.
-	// It is one round trip for what every request that passes has to do.
+	// It is one round trip for what every one-time request that passes has to
+	// do.
 	//
 	// op is random and the same in every repetition.
 	Spend(ctx context.Context, owner Tag, key Key, op string, presence time.Duration) (Record, bool, error)

@@ -9,7 +9,7 @@ local function load(key)
     if f[i] then found = found + 1 end
   end
   if found == 0 then return nil end
-  local ends, present, state, reason, op = marks(f[6])
+  local ends, present, state, reason, op = readMarks(f[6])
   if found < 6 or not ends then error('a record is damaged') end
   return {
     id = f[1], tags = f[2], interval = f[3], plan = f[4], outcome = f[5],
@@ -17,15 +17,15 @@ local function load(key)
   }
 end
 
--- note writes of a record what changes often.
-local function note(key, r)
-  mark(key, int(r.ends), int(r.present), r.state, r.reason, r.op)
+-- saveMarks writes of a record what changes often.
+local function saveMarks(key, r)
+  writeMarks(key, int(r.ends), int(r.present), r.state, r.reason, r.op)
 end
 
 -- save writes a whole record.
 local function save(key, r)
   redis.call('HSET', key, 'i', r.id, 't', r.tags, 'v', r.interval, 'p', r.plan, 'o', r.outcome)
-  note(key, r)
+  saveMarks(key, r)
 end
 
 -- expire lets a key go at a given microsecond, rounded up to what Redis counts

@@ -8,6 +8,6 @@ if not r then return {'absent'} end
 local now = clock()
 if now < r.ends and now + ARGV[1] > r.present then
   r.present = now + ARGV[1]
-  note(KEYS[1], r)
+  saveMarks(KEYS[1], r)
 end
 return reply('found', r, now)

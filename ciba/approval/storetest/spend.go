@@ -97,6 +97,10 @@ func testSpendAtOnce(f *fixture) {
 func testSpendRefused(f *fixture) {
 	n := f.slotted(newRef().Owner, newRef().Owner)
 	f.createNew(n)
+	// A record that nothing has happened to has no Op: none is no repetition.
+	if r, spent := f.spend(n.Ref, ""); spent || r.State != approval.Starting {
+		f.Errorf("before it was started: %t, %s", spent, r.State)
+	}
 	for _, event := range []approval.Event{approval.EventStarted, approval.EventDeny} {
 		want := f.change(approval.Change{Ref: n.Ref, Slot: n.Slot, Event: event, Lasts: f.long(), Keep: f.long()})
 		if r, spent := f.spend(n.Ref, "op "+string(event)); spent || r.State != want.State {
