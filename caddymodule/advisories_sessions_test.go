@@ -310,9 +310,7 @@ func (w *siege) untrustedForwarded(t *testing.T) {
 	if strings.Contains(untrusting, "trusted_proxies") {
 		t.Fatalf("the configuration still trusts: %s", untrusting)
 	}
-	if err := caddy.Load([]byte(untrusting), true); err != nil {
-		t.Fatal(err)
-	}
+	w.use([]byte(untrusting))
 	p := w.person(t)
 	r := p.request("POST", "/auto/adv31", "x", "X-Forwarded-Proto: https", "X-Real-Ip: 198.51.100.7", "Forwarded: for=198.51.100.7;proto=https")
 	a := p.send(again(r, async))

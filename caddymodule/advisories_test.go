@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/caddy-stepup/stepup/ciba/cibatest"
@@ -178,10 +177,7 @@ func (w *siege) besiege(text string) {
 	for i := range 120 {
 		fmt.Fprintf(&hosts, "Host%03d.example ", i)
 	}
-	config := w.adapt(w.appOptions(), fmt.Sprintf(advisoryRoutes, hosts.String(), text, w.trailersAt))
-	if err := caddy.Load(config, true); err != nil {
-		w.Fatalf("loading: %v", err)
-	}
+	w.use(w.adapt(w.appOptions(), fmt.Sprintf(advisoryRoutes, hosts.String(), text, w.trailersAt)))
 }
 
 // adapt makes a configuration as [world.load] does, without loading it. Caddy

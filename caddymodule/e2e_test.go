@@ -231,9 +231,20 @@ func (w *world) load(app, directives string) {
 			w.Errorf("adapting: %v", warning)
 		}
 	}
+	w.use(config)
+}
+
+// use makes Caddy use a configuration. It returns when the server of the one
+// before does not listen any more: until then that one also takes connections,
+// and closes them without an answer.
+func (w *world) use(config []byte) {
+	w.Helper()
 	if err := caddy.Load(config, true); err != nil {
 		w.Fatalf("loading: %v", err)
 	}
+	eventually(w, "the old server to close its listeners", func() bool {
+		return caddy.ListenerUsage("tcp", w.gate) == 1 && (w.secure == "" || caddy.ListenerUsage("tcp", w.secure) == 1)
+	})
 }
 
 // secret notes what no log may show.
