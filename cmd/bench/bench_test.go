@@ -1,8 +1,10 @@
 package main
 
 import (
+	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +26,7 @@ func newBench(t *testing.T, o options) (b *bench, printed *strings.Builder) {
 // The figures are of no interest here. That every request was answered as it
 // should be, measureLoad checks itself.
 func TestMeasureLoad_comparesAll(t *testing.T) {
-	b, printed := newBench(t, options{rounds: 1, requests: 4, concurrency: 2})
+	b, printed := newBench(t, options{rounds: 1, requests: 4, concurrency: 2, profile: t.TempDir()})
 	if err := measureLoad(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
@@ -32,6 +34,46 @@ func TestMeasureLoad_comparesAll(t *testing.T) {
 		if !strings.Contains(printed.String(), "| "+x.name+" ") {
 			t.Errorf("%s is missing:\n%s", x.name, printed)
 		}
+	}
+	if _, err := os.Stat(filepath.Join(b.profile, "load-one-time-Redis-POST.cpu")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMeasureTurn_countsEachRequestOnce(t *testing.T) {
+	const requests = 4*slicesPerTurn + slicesPerTurn/2
+	b, _ := newBench(t, options{requests: requests, concurrency: 2})
+	s, err := newSite(time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.stop()
+	x := &subject{name: "plain", method: http.MethodPost, path: "/transfers"}
+	defer x.stop()
+	if err := b.startSubject(t.Context(), s, x, 0); err != nil {
+		t.Fatal(err)
+	}
+	before, err := x.cpu(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	costs, err := b.measureTurn(t.Context(), s, []*subject{x}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := x.cpu(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrived := 0
+	for _, p := range x.people {
+		arrived += len(s.upstream.arrivals(p.user))
+	}
+	if arrived != requests {
+		t.Errorf("%d requests were sent, want %d", arrived, requests)
+	}
+	if all := after.gateway - before.gateway; costs[0].gateway <= 0 || requests*costs[0].gateway > all {
+		t.Errorf("a request takes %v, when all take %v", costs[0].gateway, all)
 	}
 }
 

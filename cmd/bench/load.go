@@ -28,7 +28,7 @@ type subject struct {
 // oneTime says whether each request needs an approval of its own.
 func (x *subject) oneTime() bool { return x.gated && x.gate.Remember == "" }
 
-// cost is the CPU for one request.
+// cost is CPU time.
 type cost struct{ gateway, redis time.Duration }
 
 func (c cost) total() time.Duration { return c.gateway + c.redis }
@@ -75,7 +75,7 @@ func measureLoad(ctx context.Context, b *bench) error {
 	subjects := loadSubjects()
 	for round := range b.rounds {
 		b.progress("load: round %d of %d", round+1, b.rounds)
-		if err := b.measureRound(ctx, subjects); err != nil {
+		if err := b.measureRound(ctx, subjects, round == b.rounds-1); err != nil {
 			return err
 		}
 	}
@@ -87,8 +87,9 @@ func measureLoad(ctx context.Context, b *bench) error {
 }
 
 // measureRound starts all processes anew: two that do the same differ by several
-// percent for as long as they live, by where they lie in memory.
-func (b *bench) measureRound(ctx context.Context, subjects []*subject) error {
+// percent for as long as they live, by where they lie in memory. If profiles are
+// wanted, they are made in the last round.
+func (b *bench) measureRound(ctx context.Context, subjects []*subject, last bool) error {
 	s, err := newSite(time.Second)
 	if err != nil {
 		return err
@@ -114,7 +115,7 @@ func (b *bench) measureRound(ctx context.Context, subjects []*subject) error {
 	for i, x := range subjects {
 		x.cost = append(x.cost, costs[i])
 	}
-	if b.profile == "" {
+	if b.profile == "" || !last {
 		return nil
 	}
 	return b.profileTurn(ctx, s, subjects, 2)
@@ -171,7 +172,7 @@ func (b *bench) measureSlice(ctx context.Context, s *site, x *subject, people []
 	return cost{after.gateway - before.gateway, after.redis - before.redis}, err
 }
 
-// profileTurn writes a profile of each gateway; the last round's is kept.
+// profileTurn writes a profile of each gateway.
 func (b *bench) profileTurn(ctx context.Context, s *site, subjects []*subject, turn int) error {
 	for _, x := range subjects {
 		people, err := b.people(ctx, s, x, turn)

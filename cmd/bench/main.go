@@ -10,8 +10,8 @@
 // This process is the load generator, the broker's simulator and the
 // application behind the gateways. The gateways are processes of their own, on
 // loopback, and Redis is redis-server from PATH. CPU is what the processes
-// themselves were charged for, so other work on the machine disturbs times,
-// and CPU only through the caches.
+// themselves were charged for, so other work on the machine disturbs times, and
+// CPU less.
 package main
 
 import (
