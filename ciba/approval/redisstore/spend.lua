@@ -3,8 +3,8 @@
 --       channel of the news
 --
 -- What every one-time request that passes has to do, in one script. So where it
--- succeeds it reads, writes and answers no more than it must, and the record goes when
--- it would have gone unspent. Otherwise record.lua and touch.lua follow.
+-- succeeds it reads, writes and answers no more than it must, and the record goes
+-- when it would have gone unspent. Otherwise record.lua and touch.lua follow.
 
 local f = redis.call('HMGET', KEYS[1], 'i', 'o', 's')
 local id, outcome = f[1], f[2]
