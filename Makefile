@@ -30,4 +30,4 @@ demo:
 	go run -tags=$(TAGS) ./cmd/demo
 
 fmt:
-	gofmt -w caddymodule ciba cmd
+	gofmt -w caddymodule ciba cmd internal

@@ -22,6 +22,7 @@ import (
 
 	_ "github.com/caddy-stepup/stepup/caddymodule"
 	"github.com/caddy-stepup/stepup/ciba/cibatest"
+	"github.com/caddy-stepup/stepup/internal/freeport"
 )
 
 // patience bounds every wait of these tests. Most of it is for machines that
@@ -289,15 +290,13 @@ func together(t *testing.T, tests map[string]func(*testing.T)) {
 	wg.Wait()
 }
 
-// freeAddress finds a loopback address that nobody listens on.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address(freeport.Caddymodule)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // eventually waits for a condition that gives no other sign.

@@ -24,7 +24,7 @@ var houseRules = map[string][]string{
 	"ciba/approval/memstore":   {"ciba/approval"},
 	"ciba/approval/redisstore": {"ciba/approval", "github.com/redis/go-redis/v9"},
 	"ciba/approval/redisstore/redistest": {
-		"github.com/redis/go-redis/v9",
+		"internal/freeport", "github.com/redis/go-redis/v9",
 	},
 	"ciba/approval/storetest": {"ciba/approval", "github.com/google/go-cmp", "go.uber.org/goleak", "pgregory.net/rapid"},
 	"caddymodule": {
@@ -35,11 +35,14 @@ var houseRules = map[string][]string{
 	"caddymodule/page": {"golang.org/x/text"},
 	"caddymodule/text": {"golang.org/x/text"},
 	"cmd/bench": {
-		"caddymodule", "ciba/cibatest", "github.com/caddyserver/caddy/v2", "github.com/redis/go-redis/v9", "golang.org/x/sync",
+		"caddymodule", "ciba/cibatest", "internal/freeport",
+		"github.com/caddyserver/caddy/v2", "github.com/redis/go-redis/v9", "golang.org/x/sync",
 	},
 	"cmd/build": {"github.com/caddyserver/xcaddy"},
 	"cmd/caddy": {"caddymodule", "github.com/caddyserver/caddy/v2"},
 	"cmd/demo":  {"caddymodule", "ciba/cibatest", "github.com/caddyserver/caddy/v2"},
+
+	"internal/freeport": {},
 }
 
 // notInDomain are packages of the standard library that the domain does

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/caddy-stepup/stepup/ciba/cibatest"
+	"github.com/caddy-stepup/stepup/internal/freeport"
 )
 
 // patience bounds every wait for something that should be there soon.
@@ -47,7 +48,7 @@ func (b *bench) gateway(s *site, g gate) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	address, err := freeAddress()
+	address, err := freeport.Address(freeport.CmdBench)
 	if err != nil {
 		return nil, err
 	}
@@ -183,13 +184,3 @@ type pipe struct {
 
 // Close implements [io.Closer].
 func (p pipe) Close() error { return errors.Join(p.WriteCloser.Close(), p.ReadCloser.Close()) }
-
-// freeAddress is one on loopback that nobody listens on at the moment.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}

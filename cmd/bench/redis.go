@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/caddy-stepup/stepup/internal/freeport"
 )
 
 // redisServer is a process of its own that persists nothing.
@@ -21,7 +23,7 @@ type redisServer struct {
 
 // redis starts a server on a free port.
 func (b *bench) redis(ctx context.Context) (*redisServer, error) {
-	address, err := freeAddress()
+	address, err := freeport.Address(freeport.Redis)
 	if err != nil {
 		return nil, err
 	}

@@ -4,17 +4,17 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/caddy-stepup/stepup/internal/freeport"
 )
 
 // gracePeriod is how long a gateway that stops waits for its requests.
@@ -141,24 +141,13 @@ func (g *gateway) write(t testing.TB, config string) {
 	}
 }
 
-// addresses are those that freeAddress has given out.
-var addresses sync.Map
-
-// freeAddress is one on which nobody listens, and that no other gateway gets:
-// Caddy shares a port with whoever else wants it, without an error.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		address := l.Addr().String()
-		l.Close()
-		if _, taken := addresses.LoadOrStore(address, true); !taken {
-			return address
-		}
+	address, err := freeport.Address(freeport.CmdCaddy)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return address
 }
 
 // ready waits until the gateway listens, by its own word: somebody else may

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddy-stepup/stepup/ciba/approval/redisstore/redistest"
+	"github.com/caddy-stepup/stepup/internal/freeport"
 )
 
 // patience bounds every wait of these tests.
@@ -100,12 +101,11 @@ func eventually(t testing.TB, what string, condition func() bool) {
 
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address(freeport.CmdDemo)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // answer is what curl would print.

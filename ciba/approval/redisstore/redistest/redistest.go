@@ -11,7 +11,6 @@ package redistest
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -21,6 +20,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/caddy-stepup/stepup/internal/freeport"
 )
 
 // patience bounds the wait for servers to be ready.
@@ -111,20 +112,13 @@ func (s *Server) Client(t testing.TB) *redis.Client {
 	return c
 }
 
-// freePort finds a port that nobody listens on. It is not one that the system
-// takes for outgoing connections, so that it is still free later on.
 func freePort(t testing.TB) int {
 	t.Helper()
-	for range 100 {
-		port := 10_000 + rand.N(20_000)
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err == nil {
-			_ = l.Close()
-			return port
-		}
+	port, err := freeport.Port(freeport.Redis)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("there is no free port")
-	return 0
+	return port
 }
 
 // await tries again until ready returns nil.
