@@ -8,7 +8,7 @@
 package freeport
 
 import (
-	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -53,7 +53,7 @@ func Port(r Range) (int, error) {
 		given.ports[port] = true
 		return port, l.Close()
 	}
-	return 0, errors.New("there is no free port")
+	return 0, fmt.Errorf("of the ports from %d to %d, this process has had all that are free", r.first, r.first+r.size-1)
 }
 
 // Address is Port with the host.
