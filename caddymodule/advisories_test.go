@@ -188,7 +188,7 @@ func (w *siege) adapt(app, directives string) []byte {
 	_, port, _ := net.SplitHostPort(w.gate)
 	const servers = "\tservers {\n"
 	letIn := servers + "expected_underscore_headers step_up_extra step-up_extra2 step_up.extra3\nexpected_dot_headers step.up.extra step_up.extra3\n"
-	source := fmt.Sprintf(strings.Replace(caddyfile, servers, letIn, 1), w.dir, app, w.upstream.address, port, "", directives)
+	source := fmt.Sprintf(strings.Replace(worldCaddyfile, servers, letIn, 1), w.dir, app, w.upstream.address, port, "", directives)
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(source), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		w.Fatalf("adapting: %v", err)

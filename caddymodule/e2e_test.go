@@ -114,9 +114,9 @@ func (w *world) appOptions(more ...string) string {
 	}, more...), "\n\t\t")
 }
 
-// caddyfile is a world's configuration. Users come from a proxy in front, which
+// worldCaddyfile is a world's configuration. Users come from a proxy in front, which
 // these tests play.
-const caddyfile = `{
+const worldCaddyfile = `{
 	admin off
 	persist_config off
 	auto_https disable_redirects
@@ -127,6 +127,9 @@ const caddyfile = `{
 		level DEBUG
 	}
 	servers {
+		listener_wrappers {
+			counted
+		}
 		protocols h1 h2 h2c
 		trusted_proxies static 127.0.0.0/8
 	}
@@ -222,7 +225,7 @@ func (w *world) load(app, directives string) {
 		_, securePort, _ := net.SplitHostPort(w.secure)
 		secure = fmt.Sprintf(secureSite, securePort)
 	}
-	source := fmt.Sprintf(caddyfile, w.dir, app, w.upstream.address, port, secure, directives)
+	source := fmt.Sprintf(worldCaddyfile, w.dir, app, w.upstream.address, port, secure, directives)
 	config, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(source), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		w.Fatalf("adapting: %v", err)
@@ -235,17 +238,19 @@ func (w *world) load(app, directives string) {
 	w.use(config)
 }
 
-// use makes Caddy use a configuration. It returns when the server of the one
-// before does not listen any more: until then that one also takes connections,
-// and closes them without an answer.
+// use makes Caddy use a configuration. It returns when the listeners of the one
+// before are closed: until then its server also takes connections, and closes
+// them without an answer.
 func (w *world) use(config []byte) {
 	w.Helper()
 	if err := caddy.Load(config, true); err != nil {
 		w.Fatalf("loading: %v", err)
 	}
-	eventually(w, "the old server to close its listeners", func() bool {
-		return caddy.ListenerUsage("tcp", w.gate) == 1 && (w.secure == "" || caddy.ListenerUsage("tcp", w.secure) == 1)
-	})
+	sites := int64(1)
+	if w.secure != "" {
+		sites = 2
+	}
+	eventually(w, "the old listeners to close", func() bool { return openListeners.Load() == sites })
 }
 
 // secret notes what no log may show.
