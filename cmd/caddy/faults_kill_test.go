@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -52,6 +53,8 @@ const answerLost = "its answer is lost and the person must ask again"
 // deaths are in the order of an approval's life.
 var deaths = []death{
 	// Nothing is known of the request: it is a new one at the other gateway.
+	{point: "before Touch", within: leaseLapses},
+	{point: "after Touch", within: leaseLapses},
 	{point: "before Schedule", within: leaseLapses},
 	{point: "after Schedule", within: leaseLapses},
 	{point: "before Create", within: leaseLapses},
@@ -74,6 +77,10 @@ var deaths = []death{
 	{point: "before Park", waits: byPage, late: true, within: leaseLapses},
 	{point: "after Park", waits: byPage, late: true, within: leaseLapses},
 
+	// Whoever waits looks again now and then.
+	{point: "before Touch", nth: 2, late: true, within: leaseLapses},
+	{point: "after Touch", nth: 2, late: true, within: leaseLapses},
+
 	// A poll under a lease.
 	{point: "after Claim", within: leaseLapses},
 	{point: "before Get", within: leaseLapses},
@@ -88,6 +95,8 @@ var deaths = []death{
 	{point: "before Change approve", lost: 1, end: "failed", within: answerLapses, says: answerLost},
 	{point: "before Change deny", no: true, lost: 1, end: "failed", within: answerLapses, says: answerLost},
 	{point: "after Change deny", no: true, heard: true, end: "denied", within: leaseLapses},
+	{point: "before Block", no: true, heard: true, end: "denied", within: leaseLapses},
+	{point: "after Block", no: true, heard: true, end: "denied", within: leaseLapses},
 	{point: "after Change approve", heard: true, within: leaseLapses},
 	{point: "after Change approve", waits: byPage, within: leaseLapses},
 	{point: "after Change approve", waits: byChallenge, accounts: true, within: leaseLapses},
@@ -243,4 +252,54 @@ func (d death) decideUntil(t *testing.T, a *act, looks bool, done <-chan struct{
 		}
 		return false
 	})
+}
+
+// TestFaults_gatewayKilledWhileAFormGoesOn kills a gateway that is about to send
+// on a form that was parked under an approval for other requests as well. The
+// form goes on at another gateway or not at all: never twice.
+func TestFaults_gatewayKilledWhileAFormGoesOn(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	tests := make(map[string]func(*testing.T))
+	for i, point := range []string{"before Parked", "after Parked", "before Unpark", "after Unpark", "forwarded"} {
+		store := fmt.Sprintf("%s {\n prefix form%d:\n}", server.URL, i)
+		tests[point] = func(t *testing.T) {
+			s := newSite(t, siteConfig{Store: "redis " + store, Gateways: 1})
+			first := s.gateway(t, gatewayConfig{Store: "stopping " + store})
+			first.ready(t)
+			second := s.gateways[0]
+			a := s.person(t).accounts()
+			a.method, a.body = http.MethodPost, "close=1"
+			a.page(first)
+			a.approve()
+			a.awaitApproved(second)
+
+			stop := s.stops.arm(first, point, 1)
+			killed := a.hold(first)
+			await(t, stop.reached)
+			first.kill()
+			if got := <-killed; got.err == nil {
+				t.Errorf("a gateway that was killed has answered %v", got)
+			}
+			switch got := a.ask(second); point {
+			case "after Unpark", "forwarded":
+				a.mustBeGone(got)
+			default:
+				a.mustPass(got)
+			}
+			s.check(t, 0).state(t, "gateway killed "+point+" of a form", 0)
+			if point == "after Unpark" {
+				if n := len(a.reached()); n > 0 {
+					t.Errorf("the application saw %d requests", n)
+				}
+				a.handle = "" // the person sends the form again
+				a.mustPass(a.ask(second))
+			} else {
+				a.mustBeGone(a.ask(second))
+			}
+			a.passedOnce()
+			s.check(t, 0)
+		}
+	}
+	together(t, tests)
 }

@@ -362,3 +362,11 @@ func (a *act) mustBeSpent(got answer) {
 		a.Errorf("answer is %v, want 403 spent", got)
 	}
 }
+
+// mustBeGone checks the answer to a form that is not parked any more.
+func (a *act) mustBeGone(got answer) {
+	a.Helper()
+	if got.status != http.StatusForbidden || got.state != "none" {
+		a.Errorf("answer is %v %s, want 403 none", got, got.body)
+	}
+}

@@ -112,9 +112,10 @@ func (m *stoppingStoreModule) Open() (approval.Store, error) {
 }
 
 // stoppingStore tells the test before and after each call, and waits for its
-// leave.
+// leave. It embeds no Store: a method that the interface gets has to have its
+// stops as well.
 type stoppingStore struct {
-	approval.Store
+	store approval.Store
 	stops string
 }
 
@@ -134,57 +135,83 @@ func (s *stoppingStore) around(call string, do func()) {
 }
 
 func (s *stoppingStore) Create(ctx context.Context, n approval.New) (rec approval.Record, created bool, err error) {
-	s.around("Create", func() { rec, created, err = s.Store.Create(ctx, n) })
+	s.around("Create", func() { rec, created, err = s.store.Create(ctx, n) })
 	return
 }
 
 func (s *stoppingStore) Get(ctx context.Context, owner approval.Tag, key approval.Key) (rec approval.Record, err error) {
-	s.around("Get", func() { rec, err = s.Store.Get(ctx, owner, key) })
+	s.around("Get", func() { rec, err = s.store.Get(ctx, owner, key) })
+	return
+}
+
+func (s *stoppingStore) Touch(ctx context.Context, owner approval.Tag, key approval.Key, presence time.Duration) (rec approval.Record, err error) {
+	s.around("Touch", func() { rec, err = s.store.Touch(ctx, owner, key, presence) })
 	return
 }
 
 func (s *stoppingStore) Change(ctx context.Context, c approval.Change) (rec approval.Record, err error) {
-	s.around("Change "+string(c.Event), func() { rec, err = s.Store.Change(ctx, c) })
+	s.around("Change "+string(c.Event), func() { rec, err = s.store.Change(ctx, c) })
 	return
 }
 
 func (s *stoppingStore) Spend(ctx context.Context, owner approval.Tag, key approval.Key, op string, presence time.Duration) (rec approval.Record, spent bool, err error) {
 	// Every request asks; only the one that spends is of interest.
 	s.at("before Spend")
-	if rec, spent, err = s.Store.Spend(ctx, owner, key, op, presence); spent {
+	if rec, spent, err = s.store.Spend(ctx, owner, key, op, presence); spent {
 		s.at("after Spend")
 	}
 	return
 }
 
 func (s *stoppingStore) Park(ctx context.Context, ref approval.Ref, sealed []byte) (err error) {
-	s.around("Park", func() { err = s.Store.Park(ctx, ref, sealed) })
+	s.around("Park", func() { err = s.store.Park(ctx, ref, sealed) })
+	return
+}
+
+func (s *stoppingStore) Parked(ctx context.Context, ref approval.Ref) (sealed []byte, err error) {
+	s.around("Parked", func() { sealed, err = s.store.Parked(ctx, ref) })
+	return
+}
+
+func (s *stoppingStore) Unpark(ctx context.Context, ref approval.Ref) (err error) {
+	s.around("Unpark", func() { err = s.store.Unpark(ctx, ref) })
 	return
 }
 
 func (s *stoppingStore) Schedule(ctx context.Context, ref approval.Ref, after time.Duration) (err error) {
-	s.around("Schedule", func() { err = s.Store.Schedule(ctx, ref, after) })
+	s.around("Schedule", func() { err = s.store.Schedule(ctx, ref, after) })
 	return
 }
 
 func (s *stoppingStore) Claim(ctx context.Context, limit int, lease time.Duration) (leases []approval.Lease, next time.Duration, err error) {
-	if leases, next, err = s.Store.Claim(ctx, limit, lease); len(leases) > 0 {
+	if leases, next, err = s.store.Claim(ctx, limit, lease); len(leases) > 0 {
 		s.at("after Claim")
 	}
 	return
 }
 
 func (s *stoppingStore) Extend(ctx context.Context, l approval.Lease, after time.Duration) (out approval.Lease, err error) {
-	s.around("Extend", func() { out, err = s.Store.Extend(ctx, l, after) })
+	s.around("Extend", func() { out, err = s.store.Extend(ctx, l, after) })
 	return
 }
 
 func (s *stoppingStore) Drop(ctx context.Context, l approval.Lease) (err error) {
-	s.around("Drop", func() { err = s.Store.Drop(ctx, l) })
+	s.around("Drop", func() { err = s.store.Drop(ctx, l) })
 	return
 }
 
 func (s *stoppingStore) Take(ctx context.Context, counter approval.Tag, r approval.Rate) (wait time.Duration, err error) {
-	s.around("Take", func() { wait, err = s.Store.Take(ctx, counter, r) })
+	s.around("Take", func() { wait, err = s.store.Take(ctx, counter, r) })
 	return
 }
+
+func (s *stoppingStore) Block(ctx context.Context, counter approval.Tag, p approval.Penalty) (err error) {
+	s.around("Block", func() { err = s.store.Block(ctx, counter, p) })
+	return
+}
+
+func (s *stoppingStore) Listen(ctx context.Context, f func(approval.News)) error {
+	return s.store.Listen(ctx, f)
+}
+
+func (s *stoppingStore) Close() error { return s.store.Close() }
