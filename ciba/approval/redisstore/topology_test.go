@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -18,8 +19,7 @@ import (
 	"github.com/caddy-stepup/stepup/ciba/approval/storetest"
 )
 
-// What a user of Redis must be allowed, and nothing else. This is what
-// docs/operations.md says.
+// What a user of Redis must be allowed, and nothing else.
 const (
 	rules = "~stepup:* &stepup:* -@all +eval +evalsha +time +get +set +del +hget +hmget +hset +hdel " +
 		"+pexpireat +pttl +zadd +zrem +zrange +zrangebyscore +publish +subscribe"
@@ -99,6 +99,23 @@ func TestStore_onSentinel(t *testing.T) {
 	})
 	if err := tour(t, open(t, o)); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestRules_areThoseOfTheDocumentation(t *testing.T) {
+	t.Parallel()
+	document, err := os.ReadFile("../../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{
+		"ACL SETUSER stepup on >password " + rules + "\n",
+		"With a database number add `" + strings.TrimSpace(databaseRules) + "`; in a Cluster `" + strings.TrimSpace(clusterRules) + "`.",
+		"ACL SETUSER sentinel-user on >password " + sentinelRules + "\n",
+	} {
+		if !strings.Contains(string(document), text) {
+			t.Errorf("docs/operations.md does not say %q", text)
+		}
 	}
 }
 
