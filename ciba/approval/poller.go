@@ -134,6 +134,7 @@ func (e *Engine) attend(l Lease, asked time.Time) {
 				return
 			}
 		}
+		e.unrest.polls(rec.Interval)
 		e.poll(e.hold(l, asked), rec)
 	}
 }

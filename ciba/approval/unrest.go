@@ -10,12 +10,8 @@ const (
 	// polled, or an interval, where that is longer.
 	settleTime = 4 * time.Second
 
-	// unrestTime bounds how often trouble that comes again makes that longer:
-	// answers must be collected in times of trouble as well.
-	unrestTime = 10 * time.Second
-
-	// calmTime is how long it is after that until more trouble is new trouble,
-	// though there was nothing to poll.
+	// calmTime is how much longer than a pause it must be quiet until trouble is
+	// new trouble.
 	calmTime = time.Second
 
 	// doubtTime is for how long an approval is put off, again and again, while it
@@ -30,16 +26,17 @@ const (
 type unrest struct {
 	mu      sync.Mutex
 	last    time.Time                   // note
-	spells  map[time.Duration]*badSpell // by the pause that approvals need
+	spells  map[time.Duration]*badSpell // by the pause
 	doubted time.Time                   // since when it is not known whether there is trouble; zero if it is
 }
 
-// badSpell is trouble that comes again and again, for approvals with one pause.
-// Once one of them has been polled, more trouble is another spell.
+// badSpell is trouble for as long as it puts off approvals with one pause, and
+// until one of them is polled. It bounds what trouble that comes again and again
+// can do: answers must be collected then as well.
 type badSpell struct {
-	begun  time.Time
-	last   time.Time // note that polls wait for
-	polled bool      // since then
+	begun, last time.Time // notes that count
+	putOff      time.Time // when an approval was, last
+	polled      bool
 }
 
 // note says that there is trouble, or that it is over.
@@ -50,9 +47,12 @@ func (u *unrest) note() {
 	u.last = time.Now()
 	for pause, s := range u.spells {
 		switch {
-		case s.polled, u.last.Sub(s.last) > pause+calmTime:
-			*s = badSpell{begun: u.last, last: u.last}
-		case u.last.Sub(s.begun) < unrestTime:
+		case s.polled, u.last.Sub(s.putOff) > pause+calmTime:
+			// What was put off has had its turn, here or elsewhere.
+			delete(u.spells, pause)
+		case u.last.Sub(s.begun) <= 2*pause+calmTime:
+			// A store that was away for longer is another spell when it is back,
+			// unless it was there in between.
 			s.last = u.last
 		}
 	}
@@ -71,24 +71,40 @@ func (u *unrest) setDoubted(since time.Time) {
 	u.doubted = since
 }
 
-// wait is how long it is until an approval with this interval may be polled.
-// Where it is not more than 0, it is polled now.
+// wait is how long it is until an approval with this interval may be polled, if
+// more than 0; then it has been put off.
 func (u *unrest) wait(interval time.Duration) time.Duration {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	pause := max(interval, settleTime)
-	spell := u.spells[pause]
-	if spell == nil {
-		spell = &badSpell{begun: u.last, last: u.last}
+	pause := pauseOf(interval)
+	last, spell := u.last, u.spells[pause]
+	if spell != nil {
+		last = spell.last
+	}
+	wait := time.Until(last.Add(pause))
+	if wait > 0 && spell == nil {
 		if u.spells == nil {
 			u.spells = make(map[time.Duration]*badSpell)
 		}
+		spell = &badSpell{begun: last, last: last}
 		u.spells[pause] = spell
 	}
-	wait := time.Until(spell.last.Add(pause))
 	if !u.doubted.IsZero() {
 		wait = max(wait, min(doubtTime, time.Until(u.doubted.Add(pause))))
 	}
-	spell.polled = spell.polled || wait <= 0
+	if wait > 0 && spell != nil {
+		spell.putOff = time.Now()
+	}
 	return wait
 }
+
+// polls says that an approval with this interval is polled now.
+func (u *unrest) polls(interval time.Duration) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if spell := u.spells[pauseOf(interval)]; spell != nil {
+		spell.polled = true
+	}
+}
+
+func pauseOf(interval time.Duration) time.Duration { return max(interval, settleTime) }

@@ -2,43 +2,145 @@ package approval
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// After trouble nothing is polled for a pause; and however often trouble comes,
-// polls go on in the end.
-func TestUnrest_putsPollsOffAndNotForGood(t *testing.T) {
+var unrestIntervals = []time.Duration{time.Second, 5 * time.Second, 12 * time.Second, time.Minute}
+
+// due is an approval that is due: it is polled if it may be.
+func (u *unrest) due(interval time.Duration) time.Duration {
+	wait := u.wait(interval)
+	if wait <= 0 {
+		u.polls(interval)
+	}
+	return wait
+}
+
+// However long the store was away, it may be another one that is back.
+func TestUnrest_pausesAfterAnOutageOfAnyLength(t *testing.T) {
 	t.Parallel()
-	const step = 100 * time.Millisecond
-	for _, interval := range []time.Duration{time.Second, 5 * time.Second, 12 * time.Second, time.Minute} {
-		for gap := step; gap < 2*time.Minute; gap += gap/4 + step {
-			t.Run(fmt.Sprintf("interval %v, trouble every %v", interval, gap), func(t *testing.T) {
+	for _, interval := range unrestIntervals {
+		pause := max(interval, settleTime)
+		for away := 100 * time.Millisecond; away < 5*pause; away += away/20 + 100*time.Millisecond {
+			for _, putOff := range []bool{true, false} {
 				synctest.Test(t, func(t *testing.T) {
 					var u unrest
-					pause := max(interval, settleTime)
-					next := gap
-					var polled, starved time.Duration // when, and for how long not
-					for now := step; now < 10*time.Minute; now += step {
-						time.Sleep(step)
-						if now >= next {
-							next += gap
-							u.note()
-							if wait := u.wait(interval); now-polled <= step && wait != pause {
-								t.Fatalf("after trouble at %v it waits %v, want %v", now, wait, pause)
-							}
-						}
-						starved += step
-						if u.wait(interval) <= 0 {
-							polled, starved = now, 0
-						}
-						if starved > unrestTime+pause+step {
-							t.Fatalf("at %v nothing had been polled for %v", now, starved)
-						}
+					time.Sleep(time.Hour)
+					u.note()
+					if wait := u.wait(interval); putOff && wait != pause {
+						t.Errorf("interval %v: it waits %v, want %v", interval, wait, pause)
+					}
+					time.Sleep(away)
+					u.note()
+					if wait := u.due(interval); wait != pause {
+						t.Errorf("interval %v, away for %v: it waits %v, want %v", interval, away, wait, pause)
+					}
+					time.Sleep(pause)
+					if wait := u.due(interval); wait > 0 {
+						t.Errorf("interval %v, away for %v: it waits %v more", interval, away, wait)
 					}
 				})
-			})
+			}
 		}
 	}
+}
+
+func TestUnrest_pausesAfterNewTrouble(t *testing.T) {
+	t.Parallel()
+	const interval = 5 * time.Second
+	type act struct {
+		at time.Duration
+		do func(*unrest)
+	}
+	at := func(seconds float64, do func(*unrest)) act {
+		return act{time.Duration(seconds * float64(time.Second)), do}
+	}
+	due := func(u *unrest) { u.due(interval) }
+	for name, acts := range map[string][]act{
+		"where something was polled a moment ago": {at(0, (*unrest).note), at(0.1, due), at(4, (*unrest).note), at(5, due),
+			at(8, (*unrest).note), at(9, due), at(13, due), at(13.1, (*unrest).note)},
+		"where all was polled elsewhere": {at(0, (*unrest).note), at(0.1, due), at(5.5, (*unrest).note), at(11.3, (*unrest).note)},
+		"where nothing was put off": {at(0, (*unrest).note), at(3, (*unrest).note), at(6, (*unrest).note),
+			at(9, (*unrest).note), at(12, (*unrest).note)},
+		"that was doubtful first": {at(0, due), at(1, (*unrest).doubt), at(1.1, due), at(2, (*unrest).note)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var u unrest
+				began := time.Now()
+				for _, a := range acts {
+					time.Sleep(time.Until(began.Add(a.at)))
+					a.do(&u)
+				}
+				if wait := u.due(interval); wait != interval {
+					t.Errorf("it waits %v, want %v", wait, interval)
+				}
+			})
+		})
+	}
+}
+
+// Whoever can disturb the store must not keep answers from being collected.
+func TestUnrest_putsNothingOffForGood(t *testing.T) {
+	t.Parallel()
+	const step = 700 * time.Millisecond // so late is it polled at most
+	for _, interval := range unrestIntervals {
+		pause := max(interval, settleTime)
+		for gap := 100 * time.Millisecond; gap < 2*time.Minute; gap += gap/20 + 100*time.Millisecond {
+			for _, doubtful := range []time.Duration{0, gap / 5, gap / 2} {
+				t.Run(fmt.Sprintf("interval %v, trouble every %v, doubtful for %v", interval, gap, doubtful), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						var u unrest
+						var troubled sync.WaitGroup
+						defer troubled.Wait()
+						troubled.Go(func() {
+							for range 10 * time.Minute / gap {
+								time.Sleep(gap - doubtful)
+								u.doubt()
+								time.Sleep(doubtful)
+								u.note()
+							}
+						})
+						polled := time.Now()
+						var worst time.Duration
+						for range 10 * time.Minute / step {
+							time.Sleep(step)
+							if u.due(interval) <= 0 {
+								polled = time.Now()
+							}
+							worst = max(worst, time.Since(polled))
+						}
+						most := 3*pause + time.Second + step
+						if doubtful > 0 {
+							most *= 3 // it is bad luck to be due in times of doubt only
+						}
+						if worst > most {
+							t.Errorf("nothing was polled for %v, want %v at most", worst, most)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// What is due is not claimed at that very moment.
+func TestUnrest_putsNothingOffForGoodThatIsLate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var u unrest
+		wait := time.Second
+		for range 4 {
+			u.note()
+			time.Sleep(100 * time.Millisecond)
+			wait = u.due(5 * time.Second)
+			time.Sleep(5*time.Second + 100*time.Millisecond)
+		}
+		if wait > 0 {
+			t.Errorf("after 15 s it waits %v", wait)
+		}
+	})
 }

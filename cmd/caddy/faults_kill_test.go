@@ -77,7 +77,7 @@ var deaths = []death{
 	{point: "before Park", waits: byPage, late: true, within: leaseLapses},
 	{point: "after Park", waits: byPage, late: true, within: leaseLapses},
 
-	// Whoever waits looks again now and then.
+	// Whoever waits looks what has become of it.
 	{point: "before Touch", nth: 2, late: true, within: leaseLapses},
 	{point: "after Touch", nth: 2, late: true, within: leaseLapses},
 

@@ -111,9 +111,8 @@ func (m *stoppingStoreModule) Open() (approval.Store, error) {
 	return &stoppingStore{s, os.Getenv(stopsAddress)}, err
 }
 
-// stoppingStore tells the test before and after each call, and waits for its
-// leave. It embeds no Store: a method that the interface gets has to have its
-// stops as well.
+// stoppingStore tells the test before and after calls, and waits for its leave.
+// It embeds no Store, so that a method which the interface gets is not passed by.
 type stoppingStore struct {
 	store approval.Store
 	stops string
