@@ -10,8 +10,7 @@ const (
 	// polled, or an interval, where that is longer.
 	settleTime = 4 * time.Second
 
-	// calmTime is how much longer than a pause it must be quiet until trouble is
-	// new trouble.
+	// calmTime is how late an approval that was put off may be claimed.
 	calmTime = time.Second
 
 	// doubtTime is for how long an approval is put off, again and again, while it
@@ -30,13 +29,15 @@ type unrest struct {
 	doubted time.Time                   // since when it is not known whether there is trouble; zero if it is
 }
 
-// badSpell is trouble for as long as it puts off approvals with one pause, and
-// until one of them is polled. It bounds what trouble that comes again and again
-// can do: answers must be collected then as well.
+// badSpell is trouble that has put off approvals with one pause, until one of
+// them is polled here, or it has been quiet for long enough. However often trouble
+// comes again, it does not put them off for longer than three pauses and calmTime:
+// answers must be collected then as well.
 type badSpell struct {
-	begun, last time.Time // notes that count
-	putOff      time.Time // when an approval was, last
-	polled      bool
+	begun  time.Time // note
+	last   time.Time // note that they wait for
+	putOff time.Time // when one was, last
+	polled bool
 }
 
 // note says that there is trouble, or that it is over.
@@ -44,18 +45,24 @@ func (u *unrest) note() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.doubted = time.Time{}
-	u.last = time.Now()
+	now, before := time.Now(), u.last
+	u.last = now
 	for pause, s := range u.spells {
-		switch {
-		case s.polled, u.last.Sub(s.putOff) > pause+calmTime:
-			// What was put off has had its turn, here or elsewhere.
+		if s.polled || s.isOver(now, before, pause) {
 			delete(u.spells, pause)
-		case u.last.Sub(s.begun) <= 2*pause+calmTime:
-			// A store that was away for longer is another spell when it is back,
-			// unless it was there in between.
-			s.last = u.last
+			continue
+		}
+		s.last = now
+		if end := s.begun.Add(2*pause + calmTime); s.last.After(end) {
+			s.last = end
 		}
 	}
+}
+
+// isOver tells whether it has been quiet since the last note, whatever came of
+// what was put off: it may have been polled elsewhere.
+func (s *badSpell) isOver(now, noted time.Time, pause time.Duration) bool {
+	return min(now.Sub(s.putOff), now.Sub(noted)) > pause+calmTime
 }
 
 // doubt says that there may be trouble: nothing is polled until there is none,
@@ -76,12 +83,17 @@ func (u *unrest) setDoubted(since time.Time) {
 func (u *unrest) wait(interval time.Duration) time.Duration {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	pause := pauseOf(interval)
+	now, pause := time.Now(), pauseOf(interval)
 	last, spell := u.last, u.spells[pause]
-	if spell != nil {
+	switch {
+	case spell == nil:
+	case spell.isOver(now, u.last, pause):
+		delete(u.spells, pause)
+		spell = nil
+	default:
 		last = spell.last
 	}
-	wait := time.Until(last.Add(pause))
+	wait := last.Add(pause).Sub(now)
 	if wait > 0 && spell == nil {
 		if u.spells == nil {
 			u.spells = make(map[time.Duration]*badSpell)
@@ -90,10 +102,10 @@ func (u *unrest) wait(interval time.Duration) time.Duration {
 		u.spells[pause] = spell
 	}
 	if !u.doubted.IsZero() {
-		wait = max(wait, min(doubtTime, time.Until(u.doubted.Add(pause))))
+		wait = max(wait, min(doubtTime, u.doubted.Add(pause).Sub(now)))
 	}
 	if wait > 0 && spell != nil {
-		spell.putOff = time.Now()
+		spell.putOff = now
 	}
 	return wait
 }

@@ -62,9 +62,11 @@ func TestUnrest_pausesAfterNewTrouble(t *testing.T) {
 	for name, acts := range map[string][]act{
 		"where something was polled a moment ago": {at(0, (*unrest).note), at(0.1, due), at(4, (*unrest).note), at(5, due),
 			at(8, (*unrest).note), at(9, due), at(13, due), at(13.1, (*unrest).note)},
-		"where all was polled elsewhere": {at(0, (*unrest).note), at(0.1, due), at(5.5, (*unrest).note), at(11.3, (*unrest).note)},
+		"where all was polled elsewhere": {at(0, (*unrest).note), at(0.1, due), at(5.5, (*unrest).note), at(11.6, (*unrest).note)},
+		"of two kinds":                   {at(0, (*unrest).note), at(0.1, due), at(1, (*unrest).note), at(5.9, (*unrest).note), at(11, (*unrest).note)},
 		"where nothing was put off": {at(0, (*unrest).note), at(3, (*unrest).note), at(6, (*unrest).note),
 			at(9, (*unrest).note), at(12, (*unrest).note)},
+		"a day after the last":    {at(0, (*unrest).note), at(0.1, due), at(86400, (*unrest).doubt), at(86400.1, due), at(86401, (*unrest).note)},
 		"that was doubtful first": {at(0, due), at(1, (*unrest).doubt), at(1.1, due), at(2, (*unrest).note)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -133,14 +135,45 @@ func TestUnrest_putsNothingOffForGoodThatIsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var u unrest
 		wait := time.Second
-		for range 4 {
+		for range 5 {
 			u.note()
 			time.Sleep(100 * time.Millisecond)
 			wait = u.due(5 * time.Second)
 			time.Sleep(5*time.Second + 100*time.Millisecond)
 		}
 		if wait > 0 {
-			t.Errorf("after 15 s it waits %v", wait)
+			t.Errorf("after 20 s it waits %v", wait)
 		}
 	})
+}
+
+// A store that is up for less than a pause at a time lets answers through.
+func TestUnrest_letsAnswersThroughACrashLoop(t *testing.T) {
+	t.Parallel()
+	const interval, step = 5 * time.Second, 10 * time.Millisecond
+	for up := 500 * time.Millisecond; up < 7*time.Second; up += 100 * time.Millisecond {
+		for down := 100 * time.Millisecond; down < up; down += 100 * time.Millisecond {
+			synctest.Test(t, func(t *testing.T) {
+				var u unrest
+				polled := time.Now()
+				due := polled
+				for time.Since(polled) < 5*time.Minute {
+					u.note() // up
+					for end := time.Now().Add(up); time.Now().Before(end); time.Sleep(step) {
+						if time.Now().Before(due) {
+							continue
+						}
+						wait := u.due(interval)
+						if wait <= 0 {
+							return
+						}
+						due = time.Now().Add(wait)
+					}
+					u.note() // down
+					time.Sleep(down)
+				}
+				t.Errorf("up for %v, down for %v: nothing was polled for %v", up, down, time.Since(polled))
+			})
+		}
+	}
 }
