@@ -194,6 +194,8 @@ func (e *Engine) begin(ctx context.Context, b Binding, ref Ref, restart string, 
 		if err := e.take(ctx, ref.Owner, a.IP); err != nil {
 			c := Change{Event: EventFail, Reason: ReasonLimited, Keep: limitedTime}
 			if _, changeErr := e.change(ctx, rec, c); changeErr != nil && !isTransition(changeErr) {
+				// Nobody was asked, so nobody is to wait until the start lapses.
+				e.work.Go(func() { _, _ = e.changeWithin(e.finish, startTime, rec, c) })
 				return Approval{}, storeError("recording a start that was refused", changeErr)
 			}
 			return Approval{}, err

@@ -269,3 +269,23 @@ func TestErrors_sayWhatIsTheMatter(t *testing.T) {
 		t.Error("a ConflictError is no ErrBusy")
 	}
 }
+
+// A start that the store left half on record does not stand in the way of the
+// next one when the store is back.
+func TestBegin_takesBackAStartThatIsHalfOnRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		cut := &brittle{Store: w.store.Store}
+		e := w.engine(func(c *approval.Config) { c.Store = cut })
+		b := binding(e)
+		cut.fail("Take", 1)
+		cut.failChange(approval.EventFail, 3*time.Second)
+		if _, err := e.Begin(t.Context(), b, "", ask); !errors.Is(err, approval.ErrStore) {
+			t.Fatalf("error is %v, want ErrStore", err)
+		}
+		time.Sleep(6 * time.Second)
+		if a := begin(t, e, b); a.State != approval.Pending {
+			t.Errorf("state is %s %s, want pending", a.State, a.Reason)
+		}
+	})
+}

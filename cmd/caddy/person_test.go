@@ -31,8 +31,7 @@ type person struct {
 func newPerson(t testing.TB, s *site, number int) *person {
 	transport := &http.Transport{MaxIdleConnsPerHost: 100}
 	t.Cleanup(transport.CloseIdleConnections)
-	// A request may be held through all that a test waits for.
-	return &person{s, t, number, "", &http.Client{Transport: transport, Timeout: 3 * patience}}
+	return &person{s, t, number, "", &http.Client{Transport: transport, Timeout: patience}}
 }
 
 // act is something that a person wants: a request that is to reach the
