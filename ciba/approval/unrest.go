@@ -10,7 +10,7 @@ const (
 	// polled, or an interval, where that is longer.
 	settleTime = 4 * time.Second
 
-	// calmTime is how late an approval that was put off may be claimed.
+	// calmTime is how late an approval that was put off is claimed at most.
 	calmTime = time.Second
 
 	// doubtTime is for how long an approval is put off, again and again, while it
@@ -20,23 +20,25 @@ const (
 
 // unrest is trouble with the store, which began or was over a moment ago. The
 // store may have gone back in time, and know less of the last polls than was
-// true; and an engine that could not store an answer is to come first. The zero
+// true; and an engine that could not store an answer is to come first. So nothing
+// is polled for a pause after it, nor while it is not known whether there is any.
+// Answers must be collected as well, though: trouble that comes again and again
+// puts nothing off any more when three pauses and calmTime have gone by. The zero
 // value is calm.
 type unrest struct {
 	mu      sync.Mutex
-	last    time.Time                   // note
-	spells  map[time.Duration]*badSpell // by the pause
-	doubted time.Time                   // since when it is not known whether there is trouble; zero if it is
+	noted   time.Time                   // when trouble began or was over, last
+	doubted time.Time                   // since when there may be trouble; zero if that is known
+	stirred time.Time                   // the last of both
+	spells  map[time.Duration]*badSpell // that have put something off, by its pause
 }
 
-// badSpell is trouble that has put off approvals with one pause, until one of
-// them is polled here, or it has been quiet for long enough. However often trouble
-// comes again, it does not put them off for longer than three pauses and calmTime:
-// answers must be collected then as well.
+// badSpell is trouble that counts as one, for approvals with one pause. What
+// comes next is a spell of its own if something was polled meanwhile, or if it was
+// quiet for a pause and calmTime: by then, what was put off has been polled here or
+// elsewhere, or else the store was away for so long that another one may be back.
 type badSpell struct {
-	begun  time.Time // note
-	last   time.Time // note that they wait for
-	putOff time.Time // when one was, last
+	begun  time.Time
 	polled bool
 }
 
@@ -44,78 +46,65 @@ type badSpell struct {
 func (u *unrest) note() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.doubted = time.Time{}
-	now, before := time.Now(), u.last
-	u.last = now
-	for pause, s := range u.spells {
-		if s.polled || s.isOver(now, before, pause) {
-			delete(u.spells, pause)
-			continue
-		}
-		s.last = now
-		if end := s.begun.Add(2*pause + calmTime); s.last.After(end) {
-			s.last = end
-		}
-	}
+	u.noted, u.doubted = u.stir(), time.Time{}
 }
 
-// isOver tells whether it has been quiet since the last note, whatever came of
-// what was put off: it may have been polled elsewhere.
-func (s *badSpell) isOver(now, noted time.Time, pause time.Duration) bool {
-	return min(now.Sub(s.putOff), now.Sub(noted)) > pause+calmTime
-}
-
-// doubt says that there may be trouble: nothing is polled until there is none,
-// or for as long as if there were.
-func (u *unrest) doubt() { u.setDoubted(time.Now()) }
-
-// trust says that there was none.
-func (u *unrest) trust() { u.setDoubted(time.Time{}) }
-
-func (u *unrest) setDoubted(since time.Time) {
+// doubt says that there may be trouble.
+func (u *unrest) doubt() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.doubted = since
+	u.doubted = u.stir()
 }
 
-// wait is how long it is until an approval with this interval may be polled, if
-// more than 0; then it has been put off.
+// trust says that there was none.
+func (u *unrest) trust() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.doubted = time.Time{}
+}
+
+// stir forgets the spells that what happens now is no part of, and returns the
+// time. The caller holds the lock.
+func (u *unrest) stir() time.Time {
+	now := time.Now()
+	for pause, s := range u.spells {
+		if s.polled || now.Sub(u.stirred) > pause+calmTime {
+			delete(u.spells, pause)
+		}
+	}
+	u.stirred = now
+	return now
+}
+
+// wait is how long an approval with this interval is put off, if more than 0.
 func (u *unrest) wait(interval time.Duration) time.Duration {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	now, pause := time.Now(), pauseOf(interval)
-	last, spell := u.last, u.spells[pause]
-	switch {
-	case spell == nil:
-	case spell.isOver(now, u.last, pause):
-		delete(u.spells, pause)
-		spell = nil
-	default:
-		last = spell.last
+	pause := pauseOf(interval)
+	wait := time.Until(u.noted.Add(pause))
+	if !u.doubted.IsZero() {
+		wait = max(wait, min(doubtTime, time.Until(u.doubted.Add(pause))))
 	}
-	wait := last.Add(pause).Sub(now)
-	if wait > 0 && spell == nil {
+	if wait <= 0 {
+		return 0
+	}
+	s := u.spells[pause]
+	if s == nil {
 		if u.spells == nil {
 			u.spells = make(map[time.Duration]*badSpell)
 		}
-		spell = &badSpell{begun: last, last: last}
-		u.spells[pause] = spell
+		s = &badSpell{begun: u.stirred}
+		u.spells[pause] = s
 	}
-	if !u.doubted.IsZero() {
-		wait = max(wait, min(doubtTime, u.doubted.Add(pause).Sub(now)))
-	}
-	if wait > 0 && spell != nil {
-		spell.putOff = now
-	}
-	return wait
+	return min(wait, time.Until(s.begun.Add(3*pause+calmTime)))
 }
 
 // polls says that an approval with this interval is polled now.
 func (u *unrest) polls(interval time.Duration) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if spell := u.spells[pauseOf(interval)]; spell != nil {
-		spell.polled = true
+	if s := u.spells[pauseOf(interval)]; s != nil {
+		s.polled = true
 	}
 }
 

@@ -66,6 +66,8 @@ func TestUnrest_pausesAfterNewTrouble(t *testing.T) {
 		"of two kinds":                   {at(0, (*unrest).note), at(0.1, due), at(1, (*unrest).note), at(5.9, (*unrest).note), at(11, (*unrest).note)},
 		"where nothing was put off": {at(0, (*unrest).note), at(3, (*unrest).note), at(6, (*unrest).note),
 			at(9, (*unrest).note), at(12, (*unrest).note)},
+		"that is noticed twice, and waited out elsewhere": {at(0, (*unrest).note), at(0.1, due), at(2.6, (*unrest).note),
+			at(7.55, due), at(13.5, (*unrest).note)},
 		"a day after the last":    {at(0, (*unrest).note), at(0.1, due), at(86400, (*unrest).doubt), at(86400.1, due), at(86401, (*unrest).note)},
 		"that was doubtful first": {at(0, due), at(1, (*unrest).doubt), at(1.1, due), at(2, (*unrest).note)},
 	} {
@@ -88,44 +90,46 @@ func TestUnrest_pausesAfterNewTrouble(t *testing.T) {
 // Whoever can disturb the store must not keep answers from being collected.
 func TestUnrest_putsNothingOffForGood(t *testing.T) {
 	t.Parallel()
-	const step = 700 * time.Millisecond // so late is it polled at most
-	for _, interval := range unrestIntervals {
-		pause := max(interval, settleTime)
-		for gap := 100 * time.Millisecond; gap < 2*time.Minute; gap += gap/20 + 100*time.Millisecond {
-			for _, doubtful := range []time.Duration{0, gap / 5, gap / 2} {
-				t.Run(fmt.Sprintf("interval %v, trouble every %v, doubtful for %v", interval, gap, doubtful), func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) {
-						var u unrest
-						var troubled sync.WaitGroup
-						defer troubled.Wait()
-						troubled.Go(func() {
-							for range 10 * time.Minute / gap {
-								time.Sleep(gap - doubtful)
-								u.doubt()
-								time.Sleep(doubtful)
-								u.note()
-							}
+	for end, ends := range map[string]func(*unrest){"real": (*unrest).note, "none": (*unrest).trust} {
+		for _, interval := range unrestIntervals {
+			for gap := 100 * time.Millisecond; gap < 2*time.Minute; gap += gap/20 + 100*time.Millisecond {
+				for _, doubtful := range []time.Duration{0, gap / 5, gap / 2, gap * 9 / 10} {
+					t.Run(fmt.Sprintf("interval %v, trouble every %v, doubtful for %v, %s", interval, gap, doubtful, end), func(t *testing.T) {
+						synctest.Test(t, func(t *testing.T) {
+							var u unrest
+							var troubled sync.WaitGroup
+							defer troubled.Wait()
+							troubled.Go(func() {
+								for range 10 * time.Minute / gap {
+									time.Sleep(gap - doubtful)
+									u.doubt()
+									time.Sleep(doubtful)
+									ends(&u)
+								}
+							})
+							keepsPolling(t, &u, interval)
 						})
-						polled := time.Now()
-						var worst time.Duration
-						for range 10 * time.Minute / step {
-							time.Sleep(step)
-							if u.due(interval) <= 0 {
-								polled = time.Now()
-							}
-							worst = max(worst, time.Since(polled))
-						}
-						most := 3*pause + time.Second + step
-						if doubtful > 0 {
-							most *= 3 // it is bad luck to be due in times of doubt only
-						}
-						if worst > most {
-							t.Errorf("nothing was polled for %v, want %v at most", worst, most)
-						}
 					})
-				})
+				}
 			}
 		}
+	}
+}
+
+// keepsPolling looks for ten minutes at how long nothing is polled.
+func keepsPolling(t *testing.T, u *unrest, interval time.Duration) {
+	const step = 700 * time.Millisecond // so late is it polled at most
+	polled := time.Now()
+	var worst time.Duration
+	for range 10 * time.Minute / step {
+		time.Sleep(step)
+		if u.due(interval) <= 0 {
+			polled = time.Now()
+		}
+		worst = max(worst, time.Since(polled))
+	}
+	if most := 3*max(interval, settleTime) + calmTime + step; worst > most {
+		t.Errorf("nothing was polled for %v, want %v at most", worst, most)
 	}
 }
 
