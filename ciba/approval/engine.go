@@ -161,6 +161,7 @@ func NewEngine(c Config) (*Engine, error) {
 	e.slots = make(chan struct{}, c.MaxPolls)
 	e.dismissed = make(chan struct{})
 	e.dismiss = sync.OnceFunc(func() { close(e.dismissed) })
+	e.unrest.note() // nobody knows what has just been
 	e.run, e.stop = context.WithCancel(context.Background())
 	e.finish, e.abort = context.WithCancel(context.Background())
 	e.work.Go(e.listen)

@@ -205,7 +205,7 @@ type partly struct {
 func (s *partly) Claim(ctx context.Context, limit int, lease time.Duration) ([]approval.Lease, time.Duration, error) {
 	leases, next, err := s.Store.Claim(ctx, limit, lease)
 	if err == nil && s.away.Load() {
-		err = approval.ErrIncomplete
+		err = &approval.IncompleteError{Away: "a part", Err: errBrittle}
 	}
 	return leases, next, err
 }
@@ -231,6 +231,123 @@ func TestPoller_goesOnWithThePartOfTheQueueThatIsThere(t *testing.T) {
 			}
 		}
 	})
+}
+
+// parted is a store whose queue has two parts, of which the other is empty. A part
+// that is back may have gone back in time.
+type parted struct {
+	approval.Store
+	here, other atomic.Bool
+}
+
+func (s *parted) Claim(ctx context.Context, limit int, lease time.Duration) ([]approval.Lease, time.Duration, error) {
+	var leases []approval.Lease
+	var err error
+	next := time.Duration(-1)
+	if s.here.Load() {
+		if leases, next, err = s.Store.Claim(ctx, limit, lease); err != nil {
+			return nil, 0, err
+		}
+	}
+	switch here, other := s.here.Load(), s.other.Load(); {
+	case !here && !other:
+		return nil, 0, errBrittle
+	case !here:
+		return leases, next, &approval.IncompleteError{Away: "this part", Err: errBrittle}
+	case !other:
+		return leases, next, &approval.IncompleteError{Away: "the other", Err: errBrittle}
+	}
+	return leases, next, nil
+}
+
+// Law 7, where the parts of the queue come back one by one, or one goes while
+// the other comes.
+func TestPoller_waitsAfterEachPartOfTheQueueThatIsBack(t *testing.T) {
+	for name, before := range map[string]bool{"both were away": false, "the other goes": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				s := &parted{Store: w.store}
+				s.here.Store(true)
+				s.other.Store(true)
+				e := w.engine(func(c *approval.Config) { c.Store = s })
+				a := begin(t, e, binding(e))
+				time.Sleep(4 * time.Second)
+				s.here.Store(false)
+				s.other.Store(before)
+				time.Sleep(8 * time.Second)
+				// Another gateway has polled, which this part has forgotten.
+				if err := w.store.Schedule(t.Context(), a.Ref, 0); err != nil {
+					t.Fatal(err)
+				}
+				s.other.Store(false)
+				s.here.Store(true)
+				back := time.Now()
+				time.Sleep(time.Second)
+				s.other.Store(true)
+				time.Sleep(10 * time.Second)
+				w.polledNotBefore(t, back.Add(5*time.Second), back)
+			})
+		})
+	}
+}
+
+// Law 7, where no poll is to be had while the store is away.
+func TestPoller_seesTroubleWithTheStoreWhileAllItsPollsAreUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		e := w.engine(func(c *approval.Config) { c.MaxPolls = 1 })
+		a := begin(t, e, binding(e))
+		time.Sleep(6 * time.Second) // it was polled
+		slow := binding(e)
+		slow.Policy = "another policy"
+		begin(t, e, slow)
+		time.Sleep(3 * time.Second)
+		w.broker.Inject(cibatest.Fault{Endpoint: cibatest.EndpointToken, Latency: 8 * time.Second, Count: 1})
+		time.Sleep(3 * time.Second) // that one takes until it is 18 s
+		w.store.fail("Claim", 1000)
+		time.Sleep(3 * time.Second)
+		w.store.heal()
+		if err := w.store.Schedule(t.Context(), a.Ref, 0); err != nil {
+			t.Fatal(err)
+		}
+		back := time.Now()
+		time.Sleep(10 * time.Second)
+		w.polledNotBefore(t, back.Add(5*time.Second), back)
+	})
+}
+
+// Law 7, where the store went back in time before the gateway came.
+func TestPoller_waitsWhenItBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		first := w.engine()
+		a := begin(t, first, binding(first))
+		time.Sleep(5500 * time.Millisecond)
+		first.Close()
+		if err := w.store.Schedule(t.Context(), a.Ref, 0); err != nil {
+			t.Fatal(err)
+		}
+		w.engine()
+		began := time.Now()
+		time.Sleep(10 * time.Second)
+		w.polledNotBefore(t, began.Add(5*time.Second), began)
+	})
+}
+
+// polledNotBefore checks that the first poll after a moment did not come too
+// early, and that there was one.
+func (w *world) polledNotBefore(t *testing.T, earliest, after time.Time) {
+	t.Helper()
+	for _, c := range w.broker.Log() {
+		if c.Endpoint == cibatest.EndpointToken && !c.Started.Before(after) {
+			if c.Started.Before(earliest) {
+				t.Errorf("polled after %v, want %v at least", c.Started.Sub(after), earliest.Sub(after))
+			}
+			return
+		}
+	}
+	t.Error("nothing was polled")
 }
 
 // A start that is under way is not polled, not dropped, and not lost.

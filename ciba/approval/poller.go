@@ -51,29 +51,34 @@ const (
 
 // poller claims what is due and polls for it, until the engine closes.
 func (e *Engine) poller() {
-	var trouble bool
+	var away string
 	for e.run.Err() == nil {
 		free := cap(e.slots) - len(e.slots)
 		if free == 0 {
 			select {
 			case <-e.freed:
+			case <-time.After(idleTime):
+				// To see trouble with the store, and to take nothing: what nobody
+				// has seen is not waited out.
 			case <-e.run.Done():
+				return
 			}
-			continue
+			free = cap(e.slots) - len(e.slots)
 		}
 		asked := time.Now()
 		limit := min(free, claimLimit)
 		leases, next, err := e.store.Claim(e.run, limit, leaseTime)
-		if (err != nil) != trouble && e.run.Err() == nil {
-			trouble = err != nil
+		was, partly := away, false
+		if away, partly = awayOf(err); away != was && e.run.Err() == nil {
 			e.unrest.note()
-			if trouble {
+			switch {
+			case was == "":
 				e.logger.LogAttrs(e.run, slog.LevelError, "claiming polls: answers wait until the approval store is back", slog.Any("error", err))
-			} else {
+			case away == "":
 				e.logger.LogAttrs(e.run, slog.LevelInfo, "approval store is back")
 			}
 		}
-		if err != nil && !errors.Is(err, ErrIncomplete) {
+		if away != "" && !partly {
 			_ = pause(e.run, time.Second)
 			continue
 		}
@@ -93,6 +98,18 @@ func (e *Engine) poller() {
 		}
 		_ = pause(e.run, max(batchTime, min(next, idleTime)))
 	}
+}
+
+// awayOf is what of the queue is away, by the error of a Claim, and whether
+// the rest is there.
+func awayOf(err error) (away string, partly bool) {
+	if ie := (*IncompleteError)(nil); errors.As(err, &ie) {
+		return ie.Away, true
+	}
+	if err != nil {
+		return "all", false
+	}
+	return "", false
 }
 
 // attend does what is due for one approval, claimed with a call that was made

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -150,7 +151,8 @@ type News struct {
 	Trust time.Duration
 	// Same says, in a Gap, that the feed comes from the same server as before,
 	// which has not been away in between and is the only one there can be: it or
-	// the way to it was only slow, and it has forgotten nothing.
+	// the way to it was only slow, it has forgotten nothing, and no message was
+	// lost.
 	Same bool
 	// Lost says that no messages come at the moment: what relies on hearing of
 	// changes must stop doing so. A Gap follows when they come again.
@@ -169,12 +171,27 @@ var (
 	// ErrBusy says that another record holds the slot.
 	ErrBusy = errors.New("the person is being asked already")
 
-	// ErrIncomplete says that a part of the queue cannot be reached.
-	ErrIncomplete = errors.New("a part of the queue is away")
-
 	// ErrFull says that a store takes no more records.
 	ErrFull = errors.New("store is full")
 )
+
+// IncompleteError says that a part of the queue cannot be reached.
+type IncompleteError struct {
+	// Away names the part, and is not empty: where another part is away than
+	// before, one may be back that has gone back in time.
+	Away string
+
+	// Err is why.
+	Err error
+}
+
+// Error says what is away.
+func (e *IncompleteError) Error() string {
+	return fmt.Sprintf("a part of the queue is away (%s): %v", e.Away, e.Err)
+}
+
+// Unwrap returns the reason.
+func (e *IncompleteError) Unwrap() error { return e.Err }
 
 // Store remembers approvals and the queue of polls. One store may serve any
 // number of engines in any number of processes; its implementations pass the
@@ -250,7 +267,7 @@ type Store interface {
 	// the given length, in the order in which they are due. It also returns
 	// how long it is until the next one is due: 0 when there are more due now,
 	// and a negative duration when the queue is empty. A store that reaches
-	// only a part of its queue returns what is there, with ErrIncomplete.
+	// only a part of its queue returns what is there, with an [*IncompleteError].
 	Claim(ctx context.Context, limit int, lease time.Duration) ([]Lease, time.Duration, error)
 
 	// Extend moves the end of a lease to so long from now: to go on working

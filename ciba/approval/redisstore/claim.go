@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,8 +26,8 @@ const claimMost = 1000
 //
 // In a Cluster the order is as good as the servers' clocks agree. Nothing else
 // depends on that. A server that is away takes its shards with it and no
-// others: Claim goes on with those that answer, says so with ErrIncomplete, and
-// fails only if none does.
+// others: Claim goes on with those that answer, says so with an
+// [*approval.IncompleteError], and fails only if none does.
 func (s *Store) Claim(ctx context.Context, limit int, lease time.Duration) ([]approval.Lease, time.Duration, error) {
 	limit = min(max(0, limit), claimMost)
 	leases, next, err := s.claim(ctx, limit, micros(lease))
@@ -73,9 +75,20 @@ func (s *Store) claim(ctx context.Context, limit int, lease int64) ([]approval.L
 	}
 	leases, err := parseLeases(taken)
 	if err == nil && trouble != nil {
-		err = fmt.Errorf("%w: %w", approval.ErrIncomplete, trouble)
+		err = &approval.IncompleteError{Away: missing(answers), Err: trouble}
 	}
 	return leases, next, err
+}
+
+// missing names the shards that have not answered.
+func missing(answers []answer) string {
+	var away []string
+	for n := range shards {
+		if !slices.ContainsFunc(answers, func(a answer) bool { return a.shard == n }) {
+			away = append(away, strconv.Itoa(n))
+		}
+	}
+	return "shards " + strings.Join(away, ", ")
 }
 
 // call is one run of a script on a shard, answer what it says.

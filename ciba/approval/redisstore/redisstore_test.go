@@ -222,7 +222,8 @@ func TestStore_goesOnBesideADamagedQueue(t *testing.T) {
 	}
 	for range 2 { // left out the second time
 		leases, _, err = s.Claim(t.Context(), 10, 0)
-		if !errors.Is(err, approval.ErrIncomplete) || len(leases) != len(refs)-lost {
+		ie := (*approval.IncompleteError)(nil)
+		if !errors.As(err, &ie) || ie.Away != fmt.Sprintf("shards %d", shard) || len(leases) != len(refs)-lost {
 			t.Errorf("Claim took %d, error %v; want %d and to be told of the rest", len(leases), err, len(refs)-lost)
 		}
 	}
