@@ -117,6 +117,39 @@ func TestEngine_waitHearsOfAnswersThatAnotherGatewayHas(t *testing.T) {
 	}
 }
 
+// Thousands that all read at once are not what a feed needs that is slow.
+func TestEngine_waitReadsAgainOnlyWhenNewsMayBeLost(t *testing.T) {
+	for name, c := range map[string]struct {
+		gap   approval.News
+		reads int
+	}{
+		"the same server":    {approval.News{Gap: true, Same: true}, 0},
+		"another one, maybe": {approval.News{Gap: true}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				e := w.engine()
+				a := begin(t, e, binding(e))
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					_, _ = e.Wait(t.Context(), a, 8*time.Second)
+				}()
+				time.Sleep(time.Second)
+				before := w.store.count("Touch")
+				w.store.news(approval.News{Lost: true})
+				w.store.news(c.gap)
+				time.Sleep(time.Second)
+				if n := w.store.count("Touch") - before; n != c.reads {
+					t.Errorf("read %d times, want %d", n, c.reads)
+				}
+				<-done
+			})
+		})
+	}
+}
+
 // What is called off while the broker is being asked is taken back from the
 // phone as soon as the broker has answered.
 func TestEngine_cancelsAStartThatIsUnderWay(t *testing.T) {

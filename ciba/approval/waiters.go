@@ -80,10 +80,9 @@ func (e *Engine) listen() {
 				if e.run.Err() == nil {
 					e.logger.LogAttrs(e.run, slog.LevelWarn, "approval store is slow to tell the news: nothing is polled or known by heart until it does")
 				}
-			case n.Gap && n.Same:
+			case n.Gap && n.Same: // late, but all of it has come
 				e.unrest.trust()
 				e.memory.hear(true, n.Trust)
-				e.waiters.tellAll()
 			case n.Gap:
 				if heard {
 					e.unrest.note()
