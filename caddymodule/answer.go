@@ -162,6 +162,8 @@ func problemOf(a approval.Approval) (p problem, own bool) {
 		return problemForbidden, false
 	case a.Reason == approval.ReasonLimited:
 		return problemLimited, false
+	case a.Reason == approval.ReasonUnasked:
+		return problemUnavailable, false
 	case a.Reason == approval.ReasonUnavailable || a.Reason == approval.ReasonMisconfigured:
 		p = problemUnavailable
 		p.retryAfter = approval.RetryTime

@@ -12,6 +12,10 @@ import (
 // Cancel calls an approval off, here and, in the background, at the provider.
 // It returns the approval as it is then: one that has ended stays as it ended.
 func (e *Engine) Cancel(ctx context.Context, a Approval) (Approval, error) {
+	if !e.enter() {
+		return Approval{}, fmt.Errorf("%w: closing", ErrStore)
+	}
+	defer e.work.Done()
 	was := Record{Ref: a.Ref, State: a.State, Slot: a.slot}
 	cancelled, err := e.cancel(ctx, was, Change{Event: EventCancel, Keep: keepTime})
 	if err == nil && was.State == Pending && cancelled.State == Cancelled {

@@ -39,9 +39,9 @@ const (
 	// on the same phone. Then the question is taken back.
 	presenceTime = 2 * time.Minute
 
-	// limitedTime is how long a start that a budget refused is remembered, for
-	// the requests that have joined it.
-	limitedTime = time.Second
+	// unaskedTime is how long a start that ended before anybody was asked is
+	// remembered, for the requests that have joined it.
+	unaskedTime = time.Second
 
 	// clockTolerance is how far the clocks of gateways may differ before
 	// approvals of one are refused at another.

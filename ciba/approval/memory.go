@@ -35,10 +35,7 @@ func (m *memory) recall(key Key) (Grant, bool) {
 	m.mu.RLock()
 	k, ok := m.byKey[key]
 	m.mu.RUnlock()
-	// By both clocks: the one that cannot be set stands still while a virtual
-	// machine is suspended.
-	now := time.Now()
-	return k.grant, ok && now.Before(k.until) && now.Round(0).Before(k.until.Round(0))
+	return k.grant, ok && elapsed(k.until) < 0
 }
 
 // read begins the reading of a record, and returns the era for learn.
@@ -87,6 +84,13 @@ func (m *memory) forget(id string) {
 		delete(m.byID, id)
 		delete(m.byKey, key)
 	}
+}
+
+// elapsed is how long something is past, by the clock that says more: the one
+// that cannot be set stands still while a virtual machine is suspended.
+func elapsed(since time.Time) time.Duration {
+	now := time.Now()
+	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
 }
 
 // recall is Use for remembered approvals: without a round trip where the

@@ -56,7 +56,7 @@ type seen struct {
 	spot    spot
 	state   approval.State
 	reason  approval.Reason
-	live    time.Time // when it was last seen to be live
+	live    time.Time // when it was last seen to be live, or could not be seen yet
 	uses    int
 	forged  bool // a writer of the store has had it
 
@@ -95,12 +95,13 @@ type model struct {
 
 	waits   []time.Duration
 	born    time.Time
+	looked  time.Time // when everything was seen last
 	history []string
 }
 
 func newModel(t *rapid.T, store approval.Store) *model {
 	m := &model{
-		t: t, calm: true, born: time.Now(),
+		t: t, calm: true, born: time.Now(), looked: time.Now(),
 		asked:   make(map[string]spot),
 		byID:    make(map[string]*seen),
 		last:    make(map[spot]*seen),
@@ -232,7 +233,7 @@ func (m *model) see(b approval.Binding, a approval.Approval) *seen {
 	m.t.Helper()
 	k := m.byID[a.ID]
 	if k == nil {
-		k = &seen{id: a.ID, ref: a.Ref, binding: b, spot: spotOf(b), state: a.State, reason: a.Reason, live: time.Now(),
+		k = &seen{id: a.ID, ref: a.Ref, binding: b, spot: spotOf(b), state: a.State, reason: a.Reason, live: m.looked,
 			parked: make(map[approval.Session][]approval.Parked), parkedFor: true}
 		m.byID[a.ID], m.last[k.spot] = k, k
 		m.order = append(m.order, k)
@@ -284,10 +285,14 @@ func (m *model) mayPush(s spot, restart string, rivals bool) bool {
 	switch k.reason {
 	case approval.ReasonUnavailable, approval.ReasonMisconfigured, approval.ReasonUnknownUser:
 		kept = approval.RetryTime
-	case approval.ReasonLimited:
+	case approval.ReasonLimited, approval.ReasonUnasked:
 		kept = time.Second
 	}
-	if q, ok := m.question(k.id); ok && !s.oneTime {
+	q, asked := m.question(k.id)
+	if !asked && k.state == approval.Starting {
+		return true // it is taken back when the store lets it
+	}
+	if asked && !s.oneTime {
 		if yes, ok := m.yes[q.ID]; ok && time.Since(yes) >= remembers {
 			return true
 		}
@@ -299,6 +304,7 @@ func (m *model) mayPush(s spot, restart string, rivals bool) bool {
 func (m *model) laws(*rapid.T) {
 	synctest.Wait()
 	m.w.store.whileWell(m.seeAll)
+	m.looked = time.Now()
 	if n := m.starts(); n != m.pushes {
 		m.fail("the broker was asked %d times for %d acts of will (law 4)", n, m.pushes)
 	}

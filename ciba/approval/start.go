@@ -185,23 +185,38 @@ func (e *Engine) begin(ctx context.Context, b Binding, ref Ref, restart string, 
 		return Approval{}, &ConflictError{other}
 	case err != nil:
 		return Approval{}, storeError("creating an approval", err)
-	case !created:
+	case !created || rec.State != Starting: // repeated, the call may find what was called off in between
 		return e.view(rec), nil
 	}
 	if !paid {
 		// After the record exists: of requests that come together, one draws
 		// on the budget, and a person who is being asked draws no more.
 		if err := e.take(ctx, ref.Owner, a.IP); err != nil {
-			c := Change{Event: EventFail, Reason: ReasonLimited, Keep: limitedTime}
-			if _, changeErr := e.change(ctx, rec, c); changeErr != nil && !isTransition(changeErr) {
-				// Nobody was asked, so nobody is to wait until the start lapses.
-				e.work.Go(func() { _, _ = e.changeWithin(e.finish, startTime, rec, c) })
-				return Approval{}, storeError("recording a start that was refused", changeErr)
+			reason := ReasonUnasked
+			if errors.As(err, new(*LimitError)) {
+				reason = ReasonLimited
 			}
+			e.takeBack(ctx, rec, reason)
 			return Approval{}, err
 		}
 	}
+	if elapsed(p.StartedAt) > startTime/3 {
+		// This process has stood still, or the store has been slow. When the
+		// provider has answered, the record may have lapsed, and the person may
+		// have asked for another.
+		e.takeBack(ctx, rec, ReasonUnasked)
+		return Approval{}, fmt.Errorf("starting an approval: %w: it took too long to answer", ErrStore)
+	}
 	return e.start(ctx, rec, p, hint)
+}
+
+// takeBack ends the record of a start when nobody was asked, now or as soon as
+// the store lets it: nobody is to wait until it lapses.
+func (e *Engine) takeBack(ctx context.Context, rec Record, reason Reason) {
+	c := Change{Event: EventFail, Reason: reason, Keep: unaskedTime}
+	if _, err := e.change(ctx, rec, c); err != nil && !errors.Is(err, ErrNotFound) && !isTransition(err) {
+		e.work.Go(func() { _, _ = e.changeWithin(e.finish, startTime, rec, c) })
+	}
 }
 
 // create makes the record of a start.
@@ -216,16 +231,22 @@ func (e *Engine) create(ctx context.Context, b Binding, ref Ref, restart string,
 	if err := e.store.Schedule(ctx, ref, startTime); err != nil {
 		return Record{}, false, err
 	}
-	return e.store.Create(ctx, New{
+	slot := e.keys.slotOf(b)
+	rec, created, err := e.store.Create(ctx, New{
 		Ref:      ref,
 		Session:  e.keys.session.tag(string(b.Session.secret[:])),
-		Slot:     e.keys.slotOf(b),
+		Slot:     slot,
 		Plan:     sealed,
 		Presence: presenceTime,
 		Lasts:    startTime,
 		Keep:     keepTime,
 		Replace:  restart,
 	})
+	if err != nil && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrFull) {
+		// The record may be there: only the answer may be lost.
+		e.takeBack(ctx, Record{Ref: ref, Slot: slot}, ReasonUnasked)
+	}
+	return rec, created, err
 }
 
 // take draws on the budgets of the person and of the address.

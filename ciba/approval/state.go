@@ -119,6 +119,8 @@ const (
 	ReasonInterrupted Reason = "interrupted"
 	// ReasonLimited: a budget was spent.
 	ReasonLimited Reason = "limited"
+	// ReasonUnasked: there was trouble with the store before anybody was asked.
+	ReasonUnasked Reason = "not_asked"
 	// ReasonAbandoned: nobody waited for the answer any more.
 	ReasonAbandoned Reason = "abandoned"
 	// ReasonUnreadable: the record cannot be decrypted; the key has changed,
