@@ -19,6 +19,10 @@ const (
 	presence   = 90 * time.Second
 	behindTime = 5 * time.Second
 
+	// firstPolls is for how long a gateway that begins polls nothing, where the
+	// interval is not longer.
+	firstPolls = 4 * time.Second
+
 	// absenceTarget is after how long without a sign the gate takes a question
 	// back.
 	absenceTarget = 2 * time.Minute
@@ -217,7 +221,7 @@ func (b *bench) measure(ctx context.Context, name string, c *crowd, window time.
 	f.starting = time.Since(begun)
 
 	b.progress("%s: all have asked after %.1f s; first polls", name, f.starting.Seconds())
-	if err := pause(ctx, c.interval+time.Second); err != nil {
+	if err := pause(ctx, max(c.interval, firstPolls)+time.Second); err != nil {
 		return f, err
 	}
 	b.progress("%s: looking at polls for %v", name, window)
