@@ -146,8 +146,8 @@ var ended = map[approval.State]problem{
 }
 
 // problemOf is the answer for an approval that lets nothing pass, and whether
-// the approval is shown in it. Where nobody could be asked, it is not: the
-// answer is the same as for a user whom the gate itself does not know.
+// the approval is shown in it. Where nobody could be asked, it is not: one whom
+// the provider does not know gets the same answer as one whom the gate does not.
 func problemOf(a approval.Approval) (p problem, own bool) {
 	switch {
 	case a.State.Waiting():

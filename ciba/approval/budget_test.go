@@ -179,3 +179,20 @@ func TestRefusal_isNotHiddenByCancelling(t *testing.T) {
 		}
 	})
 }
+
+// Whoever has joined a start that the budget refused is told that.
+func TestBudget_isTheReasonOfAStartThatItRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		e := w.engine(func(c *approval.Config) { c.UserRate = approval.Rate{Burst: 1, Per: time.Minute} })
+		b := binding(e)
+		begin(t, e, b)
+		b.Policy = "another policy"
+		if _, err := e.Begin(t.Context(), b, "", ask); !errors.As(err, new(*approval.LimitError)) {
+			t.Errorf("error is %v, want a LimitError", err)
+		}
+		if a, err := e.Find(t.Context(), b); err != nil || a.Reason != approval.ReasonLimited {
+			t.Errorf("%s (%s), %v; want failed (limited)", a.State, a.Reason, err)
+		}
+	})
+}

@@ -13,7 +13,7 @@ import (
 // It returns the approval as it is then: one that has ended stays as it ended.
 func (e *Engine) Cancel(ctx context.Context, a Approval) (Approval, error) {
 	if !e.enter() {
-		return Approval{}, fmt.Errorf("%w: closing", ErrStore)
+		return Approval{}, errClosing
 	}
 	defer e.work.Done()
 	was := Record{Ref: a.Ref, State: a.State, Slot: a.slot}
@@ -75,7 +75,9 @@ func (e *Engine) change(ctx context.Context, rec Record, c Change) (Record, erro
 // changeWithin is change, again and again until the store answers or the time
 // is over.
 func (e *Engine) changeWithin(ctx context.Context, within time.Duration, was Record, c Change) (Record, error) {
-	c.Op = rand.Text()
+	if c.Op == "" {
+		c.Op = rand.Text()
+	}
 	end := time.NewTimer(within)
 	defer end.Stop()
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {

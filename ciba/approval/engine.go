@@ -3,6 +3,7 @@ package approval
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -43,6 +44,10 @@ const (
 	// remembered, for the requests that have joined it.
 	unaskedTime = time.Second
 
+	// lateTime is how long a call of the store whose answer did not come may still
+	// be on its way.
+	lateTime = 5 * time.Second
+
 	// clockTolerance is how far the clocks of gateways may differ before
 	// approvals of one are refused at another.
 	clockTolerance = 5 * time.Minute
@@ -55,6 +60,8 @@ const (
 var (
 	// ErrStore says that the store could not be reached or is not well.
 	ErrStore = errors.New("approval store unavailable")
+
+	errClosing = fmt.Errorf("%w: closing", ErrStore)
 
 	// ErrNotApproved says that an approval cannot be used: it is not approved,
 	// not any more, or it was used already.
@@ -161,7 +168,7 @@ func NewEngine(c Config) (*Engine, error) {
 	e.slots = make(chan struct{}, c.MaxPolls)
 	e.dismissed = make(chan struct{})
 	e.dismiss = sync.OnceFunc(func() { close(e.dismissed) })
-	e.unrest.note() // nobody knows what has just been
+	e.unrest.note() // the store may have gone back in time just before
 	e.run, e.stop = context.WithCancel(context.Background())
 	e.finish, e.abort = context.WithCancel(context.Background())
 	e.work.Go(e.listen)

@@ -86,13 +86,6 @@ func (m *memory) forget(id string) {
 	}
 }
 
-// elapsed is how long something is past, by the clock that says more: the one
-// that cannot be set stands still while a virtual machine is suspended.
-func elapsed(since time.Time) time.Duration {
-	now := time.Now()
-	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
-}
-
 // recall is Use for remembered approvals: without a round trip where the
 // approval is known.
 func (e *Engine) recall(ctx context.Context, b Binding) (Grant, Approval, error) {

@@ -68,8 +68,11 @@ func (e *Engine) poller() {
 		asked := time.Now()
 		limit := min(free, claimLimit)
 		leases, next, err := e.store.Claim(e.run, limit, leaseTime)
-		was, partly := away, false
-		if away, partly = awayOf(err); away != was && e.run.Err() == nil {
+		if limit == 0 && err == nil {
+			continue // which does not say whether any could be taken
+		}
+		was := away
+		if away = awayOf(err); away != was && e.run.Err() == nil {
 			e.unrest.note()
 			switch {
 			case was == "":
@@ -78,7 +81,7 @@ func (e *Engine) poller() {
 				e.logger.LogAttrs(e.run, slog.LevelInfo, "approval store is back")
 			}
 		}
-		if away != "" && !partly {
+		if away == allAway {
 			_ = pause(e.run, time.Second)
 			continue
 		}
@@ -100,16 +103,19 @@ func (e *Engine) poller() {
 	}
 }
 
-// awayOf is what of the queue is away, by the error of a Claim, and whether
-// the rest is there.
-func awayOf(err error) (away string, partly bool) {
+// allAway is what awayOf says of a queue of which nothing can be reached.
+const allAway = "all"
+
+// awayOf names what of the queue is away, by the error of a Claim; "" is
+// nothing.
+func awayOf(err error) string {
 	if ie := (*IncompleteError)(nil); errors.As(err, &ie) {
-		return ie.Away, true
+		return ie.Away
 	}
 	if err != nil {
-		return "all", false
+		return allAway
 	}
-	return "", false
+	return ""
 }
 
 // attend does what is due for one approval, claimed with a call that was made
@@ -143,7 +149,7 @@ func (e *Engine) attend(l Lease, asked time.Time) {
 			e.giveBack(l, wait)
 			return
 		}
-		if time.Since(asked) > time.Second {
+		if elapsed(asked) > time.Second {
 			// This process has stood still, or the store has been slow: is the
 			// lease still there?
 			asked = time.Now()

@@ -109,7 +109,7 @@ func (e *Engine) Begin(ctx context.Context, b Binding, restart string, ask func(
 	// the budgets. It belongs to the engine: the client may go.
 	begun := e.starts.DoChan(string(ref.Key[:])+restart, func() (any, error) {
 		if !e.enter() {
-			return Approval{}, fmt.Errorf("%w: closing", ErrStore)
+			return Approval{}, errClosing
 		}
 		defer e.work.Done()
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -196,24 +196,21 @@ func (e *Engine) begin(ctx context.Context, b Binding, ref Ref, restart string, 
 			if errors.As(err, new(*LimitError)) {
 				reason = ReasonLimited
 			}
-			e.takeBack(ctx, rec, reason)
+			e.takeBack(ctx, rec, reason, restart)
 			return Approval{}, err
 		}
-	}
-	if elapsed(p.StartedAt) > startTime/3 {
-		// This process has stood still, or the store has been slow. When the
-		// provider has answered, the record may have lapsed, and the person may
-		// have asked for another.
-		e.takeBack(ctx, rec, ReasonUnasked)
-		return Approval{}, fmt.Errorf("starting an approval: %w: it took too long to answer", ErrStore)
 	}
 	return e.start(ctx, rec, p, hint)
 }
 
 // takeBack ends the record of a start when nobody was asked, now or as soon as
-// the store lets it: nobody is to wait until it lapses.
-func (e *Engine) takeBack(ctx context.Context, rec Record, reason Reason) {
-	c := Change{Event: EventFail, Reason: reason, Keep: unaskedTime}
+// the store lets it: nobody is to wait until it lapses. One that was a restart
+// stays: it has taken the place of what kept the request from starting by itself.
+func (e *Engine) takeBack(ctx context.Context, rec Record, reason Reason, restart string) {
+	c := Change{Event: EventFail, Reason: reason, Op: rand.Text(), Keep: unaskedTime}
+	if restart != "" {
+		c.Reason, c.Keep = ReasonInterrupted, keepTime
+	}
 	if _, err := e.change(ctx, rec, c); err != nil && !errors.Is(err, ErrNotFound) && !isTransition(err) {
 		e.work.Go(func() { _, _ = e.changeWithin(e.finish, startTime, rec, c) })
 	}
@@ -243,8 +240,14 @@ func (e *Engine) create(ctx context.Context, b Binding, ref Ref, restart string,
 		Replace:  restart,
 	})
 	if err != nil && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrFull) {
-		// The record may be there: only the answer may be lost.
-		e.takeBack(ctx, Record{Ref: ref, Slot: slot}, ReasonUnasked)
+		// The record may be there, where only the answer is lost, or come later.
+		half := Record{Ref: ref, Slot: slot}
+		e.takeBack(ctx, half, ReasonUnasked, restart)
+		e.work.Go(func() {
+			if pause(e.run, lateTime) == nil {
+				e.takeBack(e.finish, half, ReasonUnasked, restart)
+			}
+		})
 	}
 	return rec, created, err
 }
@@ -276,7 +279,11 @@ func (e *Engine) take(ctx context.Context, owner Tag, ip netip.Addr) error {
 
 // start asks the provider, once, and records what it said.
 func (e *Engine) start(ctx context.Context, rec Record, p plan, hint string) (Approval, error) {
-	started, err := e.provider.Start(ctx, ciba.Request{LoginHintToken: hint})
+	// What has not been sent when the record lapses is not to be sent: the person
+	// may have asked anew.
+	sending, cancel := context.WithTimeout(ctx, startTime-time.Second-elapsed(p.StartedAt))
+	defer cancel()
+	started, err := e.provider.Start(sending, ciba.Request{LoginHintToken: hint})
 	if err != nil {
 		c := startFailure(err)
 		e.logEnd(ctx, rec.ID, c, err)

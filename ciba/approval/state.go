@@ -115,11 +115,13 @@ const (
 	// ReasonAnswerLost: the provider gave its final answer, and it did not
 	// arrive here.
 	ReasonAnswerLost Reason = "answer_lost"
-	// ReasonInterrupted: the gateway that was starting it has gone.
+	// ReasonInterrupted: the gateway that was starting it has gone, or could not
+	// go on.
 	ReasonInterrupted Reason = "interrupted"
 	// ReasonLimited: a budget was spent.
 	ReasonLimited Reason = "limited"
-	// ReasonUnasked: there was trouble with the store before anybody was asked.
+	// ReasonUnasked: there was trouble with the store before anybody was asked, as
+	// far as is known.
 	ReasonUnasked Reason = "not_asked"
 	// ReasonAbandoned: nobody waited for the answer any more.
 	ReasonAbandoned Reason = "abandoned"

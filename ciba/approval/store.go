@@ -143,7 +143,7 @@ type News struct {
 	// has ended; empty for all other changes.
 	End string
 	// Gap says that the feed is up, and that messages may have been lost
-	// before: read again what matters.
+	// before, unless Same is set: read again what matters.
 	Gap bool
 	// Trust is, in a Gap, how long may be relied on not having heard of a
 	// change, where single messages can be lost without notice; 0 is for as
@@ -177,8 +177,8 @@ var (
 
 // IncompleteError says that a part of the queue cannot be reached.
 type IncompleteError struct {
-	// Away names the part, and is not empty: where another part is away than
-	// before, one may be back that has gone back in time.
+	// Away names the part, and is not empty. When the name is another than
+	// before, a part may be back, and may have gone back in time.
 	Away string
 
 	// Err is why.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -304,127 +303,7 @@ func TestErrors_sayWhatIsTheMatter(t *testing.T) {
 	}
 }
 
-// A start that the store left half on record does not stand in the way of the
-// next one when the store is back, and whoever has joined it is told why.
-func TestBegin_takesBackAStartThatIsHalfOnRecord(t *testing.T) {
-	for name, trouble := range map[string]func(*brittle){
-		"counting fails":               func(s *brittle) { s.fail("Take", 1) },
-		"the answer to Create is lost": func(s *brittle) { s.lose("Create", 1) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				e := w.engine()
-				b := binding(e)
-				trouble(w.store)
-				w.store.failChange(approval.EventFail, 3*time.Second)
-				if _, err := e.Begin(t.Context(), b, "", ask); !errors.Is(err, approval.ErrStore) {
-					t.Fatalf("error is %v, want ErrStore", err)
-				}
-				joined, err := e.Begin(t.Context(), b, "", ask)
-				if err != nil || joined.State != approval.Starting {
-					t.Fatalf("%s, %v; want starting", joined.State, err)
-				}
-				if joined = wait(t, e, joined, approval.Failed); joined.Reason != approval.ReasonUnasked {
-					t.Errorf("reason is %s, want not_asked", joined.Reason)
-				}
-				time.Sleep(2 * time.Second)
-				begin(t, e, b)
-				if w.pushes() != 1 {
-					t.Errorf("%d pushes, want 1", w.pushes())
-				}
-			})
-		})
-	}
-}
-
-// frozen is a store whose first Take is answered late, as for a process that
-// stands still.
-type frozen struct {
-	approval.Store
-	takes time.Duration
-	once  sync.Once
-}
-
-func (s *frozen) Take(ctx context.Context, counter approval.Tag, r approval.Rate) (time.Duration, error) {
-	d, err := s.Store.Take(ctx, counter, r)
-	s.once.Do(func() { time.Sleep(s.takes) })
-	return d, err
-}
-
-// Law 4: while this gateway stood still, the person may have been asked by
-// another.
-func TestBegin_doesNotAskAfterAPause(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		late := w.engine(func(c *approval.Config) { c.Store = &frozen{Store: w.store, takes: 32 * time.Second} })
-		e := w.engine()
-		b := binding(e)
-		lost := make(chan error)
-		go func() {
-			_, err := late.Begin(t.Context(), b, "", ask)
-			lost <- err
-		}()
-		time.Sleep(31 * time.Second)
-		a, err := e.Find(t.Context(), b)
-		if err != nil || a.State != approval.Failed {
-			t.Fatalf("%s, %v; want failed", a.State, err)
-		}
-		if a, err = e.Begin(t.Context(), b, a.ID, ask); err != nil || a.State != approval.Pending {
-			t.Fatalf("%s, %v; want pending", a.State, err)
-		}
-		if err := <-lost; !errors.Is(err, approval.ErrStore) {
-			t.Errorf("error is %v, want ErrStore", err)
-		}
-		if w.pushes() != 1 {
-			t.Errorf("%d pushes, want 1", w.pushes())
-		}
-		w.approve()
-		wait(t, e, a, approval.Approved)
-	})
-}
-
-// repeating is a store that is asked to Create once more, as Redis is when an
-// answer was lost, after something else was done.
-type repeating struct {
-	approval.Store
-	between func()
-}
-
-func (s *repeating) Create(ctx context.Context, n approval.New) (approval.Record, bool, error) {
-	if rec, created, err := s.Store.Create(ctx, n); err != nil || !created {
-		return rec, created, err
-	}
-	s.between()
-	return s.Store.Create(ctx, n)
-}
-
-func TestBegin_doesNotAskWhatWasCalledOffMeanwhile(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		elsewhere := w.engine()
-		b := binding(elsewhere)
-		e := w.engine(func(c *approval.Config) {
-			c.Store = &repeating{w.store, func() {
-				a, err := elsewhere.Find(t.Context(), b)
-				if err == nil {
-					_, err = elsewhere.Cancel(t.Context(), a)
-				}
-				if err != nil {
-					t.Error(err)
-				}
-			}}
-		})
-		if a, err := e.Begin(t.Context(), b, "", ask); err != nil || a.State != approval.Cancelled {
-			t.Errorf("%s, %v; want cancelled", a.State, err)
-		}
-		if w.pushes() != 0 {
-			t.Errorf("%d pushes, want none", w.pushes())
-		}
-	})
-}
-
-// An engine that is closed makes no more calls.
+// An engine that is closed makes no more calls of the provider.
 func TestCancel_refusesWhenTheEngineIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -28,7 +28,7 @@ const (
 type unrest struct {
 	mu      sync.Mutex
 	noted   time.Time                   // when trouble began or was over, last
-	doubted time.Time                   // since when there may be trouble; zero if that is known
+	doubted time.Time                   // when doubt began; zero when it has turned out to be none
 	stirred time.Time                   // the last of both
 	spells  map[time.Duration]*badSpell // that have put something off, by its pause
 }
@@ -46,7 +46,7 @@ type badSpell struct {
 func (u *unrest) note() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.noted, u.doubted = u.stir(), time.Time{}
+	u.noted = u.stir()
 }
 
 // doubt says that there may be trouble.
@@ -76,15 +76,13 @@ func (u *unrest) stir() time.Time {
 	return now
 }
 
-// wait is how long an approval with this interval is put off, if more than 0.
+// wait is how long an approval with this interval is to be put off, if more than
+// 0, and takes down that it is.
 func (u *unrest) wait(interval time.Duration) time.Duration {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	pause := pauseOf(interval)
-	wait := time.Until(u.noted.Add(pause))
-	if !u.doubted.IsZero() {
-		wait = max(wait, min(doubtTime, time.Until(u.doubted.Add(pause))))
-	}
+	wait := max(time.Until(u.noted.Add(pause)), min(doubtTime, time.Until(u.doubted.Add(pause))))
 	if wait <= 0 {
 		return 0
 	}

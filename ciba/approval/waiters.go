@@ -78,7 +78,7 @@ func (e *Engine) listen() {
 				e.unrest.doubt()
 				e.memory.hear(false, 0)
 				if e.run.Err() == nil {
-					e.logger.LogAttrs(e.run, slog.LevelWarn, "approval store is slow to tell the news: nothing is polled or known by heart until it does")
+					e.logger.LogAttrs(e.run, slog.LevelWarn, "approval store is slow to tell the news: until it does, remembered approvals are read each time, and polls pause")
 				}
 			case n.Gap && n.Same: // late, but all of it has come
 				e.unrest.trust()
@@ -118,6 +118,13 @@ func (e *Engine) listen() {
 func (e *Engine) tell(id string) {
 	e.memory.forget(id)
 	e.waiters.tell(id)
+}
+
+// elapsed is how long something is past, by the clock that says more: the one
+// that cannot be set stands still while a virtual machine is suspended.
+func elapsed(since time.Time) time.Duration {
+	now := time.Now()
+	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
 }
 
 // pause waits, or returns the context's error.

@@ -161,3 +161,18 @@ func (w *world) approve() {
 
 // pushes is how many times a phone rang.
 func (w *world) pushes() int { return len(w.broker.Requests()) }
+
+// polledNotBefore checks that the first poll after a moment did not come too
+// early, and that there was one.
+func (w *world) polledNotBefore(t *testing.T, earliest, after time.Time) {
+	t.Helper()
+	for _, c := range w.broker.Log() {
+		if c.Endpoint == cibatest.EndpointToken && !c.Started.Before(after) {
+			if c.Started.Before(earliest) {
+				t.Errorf("polled after %v, want %v at least", c.Started.Sub(after), earliest.Sub(after))
+			}
+			return
+		}
+	}
+	t.Error("nothing was polled")
+}

@@ -15,6 +15,7 @@ var queueTests = []test{
 	{"Claim takes what is due first, at most limit", testDueOrder},
 	{"a lease keeps others away", testLease},
 	{"a lapsed lease is given to the next, and is of no more use", testLeaseLapsed},
+	{"Claim of none takes none", testClaimNone},
 	{"Extend renews a lease", testExtend},
 	{"Extend gives back to the queue", testGiveBack},
 	{"Extend may be repeated", testExtendAgain},
@@ -193,6 +194,18 @@ func testLeaseLapsed(f *fixture) {
 	f.drop(stale)
 	f.wantNext(f.wantNone(), f.long())
 	f.extend(fresh, f.long())
+}
+
+// Claim of none tells what Claim tells, and leaves it to others.
+func testClaimNone(f *fixture) {
+	if leases, next := f.claimFor(0, f.long()); len(leases) != 0 || next >= 0 {
+		f.Errorf("Claim took %d of an empty queue, and the next is due in %v", len(leases), next)
+	}
+	f.schedule(newRef(), 0)
+	if leases, next := f.claimFor(0, f.long()); len(leases) != 0 || next != 0 {
+		f.Errorf("Claim took %d, and the next is due in %v; want none, and now", len(leases), next)
+	}
+	f.claim(1)
 }
 
 func testExtend(f *fixture) {
