@@ -126,10 +126,6 @@ func (e *Engine) Wait(ctx context.Context, a Approval, atMost time.Duration) (Ap
 		}
 		pause, err := e.look(ctx, &a)
 		switch {
-		case errors.Is(err, ErrNotFound) && a.State == Starting:
-			// Most likely taken back, and forgotten before it was read again.
-			a.State, a.Reason, a.Left = Failed, ReasonUnasked, 0
-			return a, nil
 		case errors.Is(err, ErrNotFound):
 			return a, err
 		case err == nil && !a.State.Waiting():

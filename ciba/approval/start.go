@@ -200,6 +200,12 @@ func (e *Engine) begin(ctx context.Context, b Binding, ref Ref, restart string, 
 			return Approval{}, err
 		}
 	}
+	if elapsed(p.StartedAt) > startTime/3 {
+		// This process has stood still, or the store has been slow: what is left
+		// may be too little for the provider, and a phone would ring for nothing.
+		e.takeBack(ctx, rec, ReasonUnasked, restart)
+		return Approval{}, fmt.Errorf("starting an approval: %w: it took too long to answer", ErrStore)
+	}
 	return e.start(ctx, rec, p, hint)
 }
 

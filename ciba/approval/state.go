@@ -120,8 +120,7 @@ const (
 	ReasonInterrupted Reason = "interrupted"
 	// ReasonLimited: a budget was spent.
 	ReasonLimited Reason = "limited"
-	// ReasonUnasked: there was trouble with the store before anybody was asked, as
-	// far as is known.
+	// ReasonUnasked: there was trouble with the store before anybody was asked.
 	ReasonUnasked Reason = "not_asked"
 	// ReasonAbandoned: nobody waited for the answer any more.
 	ReasonAbandoned Reason = "abandoned"

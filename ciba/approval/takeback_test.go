@@ -108,30 +108,6 @@ func TestBegin_remembersARefusalWhenARestartIsTakenBack(t *testing.T) {
 	})
 }
 
-// What was taken back may be forgotten before a gateway without news reads it.
-func TestBegin_tellsWhyToThoseWhoHaveJoinedAndHearNoNews(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		e := w.engine()
-		deaf := &brittle{Store: w.store.Store}
-		deaf.fail("Listen", 1000)
-		other := w.engine(func(c *approval.Config) { c.Store = deaf })
-		b := binding(e)
-		w.store.fail("Take", 1)
-		w.store.failChange(approval.EventFail, 3*time.Second)
-		if _, err := e.Begin(t.Context(), b, "", ask); !errors.Is(err, approval.ErrStore) {
-			t.Fatalf("error is %v, want ErrStore", err)
-		}
-		joined, err := other.Begin(t.Context(), b, "", ask)
-		if err != nil || joined.State != approval.Starting {
-			t.Fatalf("%s, %v; want starting", joined.State, err)
-		}
-		if joined = wait(t, other, joined, approval.Failed); joined.Reason != approval.ReasonUnasked {
-			t.Errorf("reason is %s, want not_asked", joined.Reason)
-		}
-	})
-}
-
 // frozen is a store whose first Take is answered late, as for a process that
 // stands still.
 type frozen struct {
@@ -191,6 +167,41 @@ func TestBegin_asksNobodyWhenItsRecordMayHaveLapsed(t *testing.T) {
 				}
 				w.approve()
 				wait(t, e, a, approval.Approved)
+			})
+		})
+	}
+}
+
+// What the broker says may come too late to be recorded, and the phone would ring
+// for nothing.
+func TestBegin_asksNobodyWhenTheStoreWasSlow(t *testing.T) {
+	for name, restart := range map[string]bool{"the first time": false, "after a refusal": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				e := w.engine()
+				b := binding(e)
+				pushes, id := 0, ""
+				if restart {
+					a := begin(t, e, b)
+					if err := w.broker.Deny(w.requestID()); err != nil {
+						t.Fatal(err)
+					}
+					pushes, id = 1, wait(t, e, a, approval.Denied).ID
+					time.Sleep(time.Minute) // the pause after it
+				}
+				slow := w.engine(func(c *approval.Config) { c.Store = &frozen{Store: w.store, takes: 11 * time.Second} })
+				if _, err := slow.Begin(t.Context(), b, id, ask); !errors.Is(err, approval.ErrStore) {
+					t.Errorf("error is %v, want ErrStore", err)
+				}
+				if w.pushes() != pushes {
+					t.Errorf("%d pushes, want %d", w.pushes(), pushes)
+				}
+				time.Sleep(2 * time.Second)
+				a, err := e.Begin(t.Context(), b, "", ask)
+				if err != nil || a.State.Live() == restart {
+					t.Errorf("asked again, it is %s, %v", a.State, err)
+				}
 			})
 		})
 	}
