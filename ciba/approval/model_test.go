@@ -290,7 +290,7 @@ func (m *model) mayPush(s spot, restart string, rivals bool) bool {
 	}
 	q, asked := m.question(k.id)
 	if !asked && k.state == approval.Starting {
-		return true // it is taken back when the store lets it
+		kept = time.Second // it is taken back when the store lets it
 	}
 	if asked && !s.oneTime {
 		if yes, ok := m.yes[q.ID]; ok && time.Since(yes) >= remembers {

@@ -10,7 +10,8 @@ const (
 	// polled, or an interval, where that is longer.
 	settleTime = 4 * time.Second
 
-	// calmTime is how late an approval that was put off is claimed at most.
+	// calmTime is within which an approval that was put off is claimed, once it
+	// is due.
 	calmTime = time.Second
 
 	// doubtTime is for how long an approval is put off, again and again, while it
